@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs every check of the project: formatting, lints, documentation, tests. Installs what they need and is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+# A RUSTFLAGS variable would silently replace the flags of .cargo/config.toml.
+unset RUSTFLAGS
+
+step() { printf '\n== %s\n' "$*"; }
+
+if ! command -v cc >/dev/null; then
+    step "installing a C compiler"
+    if [ "$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy gcc libc6-dev
+    else echo "error: no C compiler; next: sudo apt-get install gcc libc6-dev" >&2; exit 1; fi
+fi
+if ! command -v cargo >/dev/null; then
+    echo "error: no Rust; next: install it from https://rustup.rs" >&2; exit 1
+fi
+cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+step "formatting";    cargo fmt --all --check
+step "lints";         cargo clippy --locked --workspace --all-targets -- -D warnings
+step "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+step "tests";         cargo test --locked --workspace
