@@ -1,0 +1,231 @@
+//! What a node is to do: the flags, then the configuration file, then the defaults.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+use std::path::{Path, PathBuf, absolute};
+use std::thread::available_parallelism;
+
+use drystone_core::address::decode_address;
+use drystone_core::genesis::{dev_params, main_params};
+use drystone_core::key::{AccountId, SecretKey};
+use drystone_core::params::ChainParams;
+use serde::Deserialize;
+
+use crate::cli::{NodeOptions, RunOptions};
+use crate::data::DataDir;
+use crate::failure::Failure;
+use crate::logging::Level;
+
+/// Where a node answers unless told otherwise.
+pub(crate) const DEFAULT_RPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8645);
+
+/// Everything that a node needs to be told.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The chain.
+    pub(crate) params: ChainParams,
+    /// Where everything is kept.
+    pub(crate) data: DataDir,
+    /// Where to answer JSON-RPC.
+    pub(crate) rpc: SocketAddr,
+    /// Names beside `localhost` and the address itself that RPC requests may call this node by.
+    pub(crate) rpc_hosts: Vec<String>,
+    /// Whom mining rewards.
+    pub(crate) reward_to: Option<AccountId>,
+    /// How many threads mine.
+    pub(crate) threads: usize,
+    /// How much is logged.
+    pub(crate) log: Level,
+    /// Whether the log is JSON.
+    pub(crate) log_json: bool,
+}
+
+/// The configuration file. Paths in it are relative to it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    genesis: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+    rpc: Option<SocketAddr>,
+    rpc_hosts: Option<Vec<String>>,
+    mine: Option<String>,
+    threads: Option<u16>,
+    log: Option<Level>,
+    log_json: Option<bool>,
+}
+
+impl Config {
+    /// What `run` is to do.
+    pub(crate) fn run(options: RunOptions) -> Result<Config, Failure> {
+        let file = options.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let flags = options.node;
+        let data_dir = flags.data_dir.or(file.data_dir);
+        // A directory that has been used says which chain it holds.
+        let kept = data_dir.clone().map(|path| DataDir::at(path).genesis()).filter(|path| path.exists());
+        let params = match options.genesis.or(file.genesis).or(kept) {
+            Some(path) => read_genesis(&path)?,
+            None => main_params(),
+        };
+        let node = NodeOptions {
+            data_dir,
+            rpc: flags.rpc.or(file.rpc),
+            mine: flags.mine.or(file.mine),
+            threads: flags.threads.or(file.threads),
+            log: flags.log.or(file.log),
+            log_json: flags.log_json || file.log_json.unwrap_or_default(),
+        };
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let rpc_hosts = file.rpc_hosts.unwrap_or_default();
+        Ok(Config { rpc_hosts, ..Config::new(params, node, None, cores)? })
+    }
+
+    /// What `dev` is to do.
+    pub(crate) fn dev(options: NodeOptions) -> Result<Config, Failure> {
+        // One thread is more than enough where half of all hashes meet the target.
+        Config::new(dev_params(), options, Some(SecretKey::dev(0).account()), 1)
+    }
+
+    fn new(
+        params: ChainParams,
+        options: NodeOptions,
+        reward_to: Option<AccountId>,
+        threads: usize,
+    ) -> Result<Config, Failure> {
+        let data = match options.data_dir {
+            // Absolute, because messages and other programs repeat it.
+            Some(path) => DataDir::at(absolute(&path).map_err(|error| Failure::io("find", &path, &error))?),
+            None => DataDir::of_chain(&params.name)?,
+        };
+        let mine = options.mine.map(|address| read_address(&params, &address)).transpose()?;
+        Ok(Config {
+            data,
+            rpc: options.rpc.unwrap_or(DEFAULT_RPC),
+            rpc_hosts: Vec::new(),
+            reward_to: mine.or(reward_to),
+            threads: options.threads.map_or(threads, usize::from),
+            log: options.log.unwrap_or_default(),
+            log_json: options.log_json,
+            params,
+        })
+    }
+}
+
+/// Reads and checks a genesis file.
+pub(crate) fn read_genesis(path: &Path) -> Result<ChainParams, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::io("read the genesis file", path, &error))?;
+    ChainParams::from_json(&text).map_err(|error| {
+        Failure::new(
+            format_args!("{} is not a genesis file: {error}", path.display()),
+            "correct it, or write one with: drystone-node genesis new --name NAME --output FILE",
+        )
+    })
+}
+
+/// Reads an address that must be of this chain.
+fn read_address(params: &ChainParams, text: &str) -> Result<AccountId, Failure> {
+    decode_address(&params.address_prefix, text).map_err(|error| {
+        Failure::new(
+            format_args!("cannot mine to {text:?}: {error}"),
+            format_args!("give an address of {}, as drystone-wallet address prints", params.name),
+        )
+    })
+}
+
+fn read_file(path: &Path) -> Result<File, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::io("read the configuration", path, &error))?;
+    parse_file(path, &text)
+}
+
+fn parse_file(path: &Path, text: &str) -> Result<File, Failure> {
+    let mut file: File = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        Failure::new(
+            format_args!("{} line {line}: {}", path.display(), error.message().replace('\n', "; ")),
+            "correct the file; drystone-node run --help explains each key under the flag of its name",
+        )
+    })?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    for path in [&mut file.genesis, &mut file.data_dir].into_iter().flatten() {
+        *path = directory.join(&*path);
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drystone_core::address::encode_address;
+    use drystone_core::params::ChainKind;
+
+    fn options(directory: &Path, config: &str, node: NodeOptions) -> RunOptions {
+        let path = directory.join("drystone.toml");
+        fs::write(&path, config).unwrap();
+        RunOptions { genesis: None, config: Some(path), node }
+    }
+
+    #[test]
+    fn flags_come_before_the_file_and_the_file_before_defaults() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("g.json"), dev_params().to_json()).unwrap();
+        let address = encode_address("tdry", &AccountId([5; 32]));
+        let text = format!(
+            "genesis = 'g.json'\ndata_dir = 'd'\nrpc = '127.0.0.1:1'\nrpc_hosts = ['node.example']\n\
+             mine = '{address}'\nthreads = 3\nlog = 'warn'\nlog_json = true\n"
+        );
+        let config = Config::run(options(directory.path(), &text, NodeOptions::default())).unwrap();
+        assert_eq!(config.params, dev_params());
+        assert_eq!(config.data.path(), directory.path().join("d"));
+        assert_eq!(config.rpc.to_string(), "127.0.0.1:1");
+        assert_eq!(config.rpc_hosts, ["node.example"]);
+        assert_eq!(config.reward_to, Some(AccountId([5; 32])));
+        assert_eq!((config.threads, config.log, config.log_json), (3, Level::Warn, true));
+
+        let rpc = "127.0.0.1:2".parse().ok();
+        let flags = NodeOptions { rpc, threads: Some(1), log: Some(Level::Debug), ..NodeOptions::default() };
+        let config = Config::run(options(directory.path(), &text, flags)).unwrap();
+        assert_eq!((config.rpc.port(), config.threads, config.log), (2, 1, Level::Debug));
+
+        let data_dir = Some(directory.path().join("d"));
+        DataDir::at(data_dir.clone().unwrap()).create().unwrap();
+        fs::write(directory.path().join("d/genesis.json"), dev_params().to_json()).unwrap();
+        let flags = NodeOptions { data_dir, ..NodeOptions::default() };
+        let config = Config::run(options(directory.path(), "", flags)).unwrap();
+        assert_eq!(config.params, dev_params(), "a used directory says which chain it holds");
+
+        let config = Config::run(options(directory.path(), "", NodeOptions::default())).unwrap();
+        assert_eq!((config.params.kind, config.rpc, config.reward_to), (ChainKind::Main, DEFAULT_RPC, None));
+        assert!(config.data.path().ends_with(".drystone/drystone"));
+    }
+
+    #[test]
+    fn mistakes_in_the_file_name_their_line_and_the_valid_keys() {
+        let text = parse_file(Path::new("x.toml"), "threads = 1\ncolour = 'grey'\n").unwrap_err().to_string();
+        assert!(text.contains("x.toml line 2: unknown field `colour`"), "{text}");
+        for key in ["genesis", "data_dir", "rpc", "rpc_hosts", "mine", "threads", "log", "log_json"] {
+            assert!(text.contains(&format!("`{key}`")), "{key}: {text}");
+        }
+        for wrong in
+            ["threads = -1", "threads = 70000", "rpc = 'nowhere'", "log = 'loud'", "log_json = 1", "= 1", "mine = 1"]
+        {
+            let text = parse_file(Path::new("x.toml"), wrong).unwrap_err().to_string();
+            assert!(text.contains("x.toml line 1: ") && text.lines().count() == 2, "{wrong}: {text}");
+        }
+    }
+
+    #[test]
+    fn dev_mines_to_its_first_account() {
+        let config = Config::dev(NodeOptions::default()).unwrap();
+        assert_eq!(config.reward_to, Some(SecretKey::dev(0).account()));
+        assert_eq!((config.params, config.threads), (dev_params(), 1));
+    }
+
+    #[test]
+    fn rewards_go_only_to_addresses_of_the_chain() {
+        for address in [encode_address("dry", &AccountId([5; 32])), "tdry1qqq".into(), String::new()] {
+            let options = NodeOptions { mine: Some(address), ..NodeOptions::default() };
+            let text = Config::dev(options).unwrap_err().to_string();
+            assert!(text.contains("cannot mine to"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The engine's thread: takes messages from the mailbox, hands them to the engine with the time, and does what comes out.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use drystone_node::engine::Engine;
+use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output, Token};
+use drystone_node::engine::mining::MiningRefusal;
+use drystone_node::mailbox::{Message, Submission, Verdict};
+use drystone_node::store::StoreError;
+use tokio::sync::oneshot;
+use tracing::{debug, error, info, warn};
+
+use crate::clock::now;
+use crate::miner::Miner;
+
+/// The longest sleep, in case the clock on the wall was moved back while the engine waits for a moment on it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The owner of the engine.
+pub(crate) struct Driver {
+    engine: Engine,
+    inbox: Receiver<Message>,
+    miner: Miner,
+    /// Who waits for which verdict. The engine bounds how many it keeps waiting.
+    callers: BTreeMap<Token, oneshot::Sender<Verdict>>,
+    submissions: u64,
+}
+
+impl Driver {
+    /// Ties an engine to what reaches it and to the miner that it directs.
+    pub(crate) fn new(engine: Engine, inbox: Receiver<Message>, miner: Miner) -> Driver {
+        Driver { engine, inbox, miner, callers: BTreeMap::new(), submissions: 0 }
+    }
+
+    /// Drives the engine until it is told to stop.
+    ///
+    /// # Errors
+    /// The store's: the program cannot go on, and what was committed is safe.
+    pub(crate) fn run(mut self) -> Result<(), StoreError> {
+        let result = self.serve();
+        // The miner may be waiting for room in the queue; with the queue gone it ends.
+        drop(self.inbox);
+        self.miner.end();
+        result
+    }
+
+    fn serve(&mut self) -> Result<(), StoreError> {
+        self.handle(Input::Tick)?;
+        loop {
+            match self.inbox.recv_timeout(self.time_to_sleep()) {
+                Ok(Message::Call(call)) => {
+                    call(&mut self.engine, now());
+                    // It may have changed what the engine wants.
+                    self.handle(Input::Tick)?;
+                }
+                Ok(Message::Submit(submission, caller)) => {
+                    let input = self.register(submission, caller);
+                    self.handle(input)?;
+                }
+                Ok(Message::Input(input)) => self.handle(input)?,
+                Err(RecvTimeoutError::Timeout) => self.handle(Input::Tick)?,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.handle(Input::Shutdown),
+            }
+        }
+    }
+
+    /// How long the engine has nothing to do by itself.
+    fn time_to_sleep(&self) -> Duration {
+        let now = now();
+        let deadline = self.engine.next_deadline(now).map(|due| Duration::from_millis(due.saturating_sub(now)));
+        deadline.map_or(LONGEST_SLEEP, |sleep| sleep.min(LONGEST_SLEEP))
+    }
+
+    /// Notes who waits for the verdict on a submission, and makes an input of it.
+    fn register(&mut self, submission: Submission, caller: oneshot::Sender<Verdict>) -> Input {
+        let token = Token(self.submissions);
+        self.submissions += 1;
+        self.callers.insert(token, caller);
+        let origin = Origin::Rpc(token);
+        match submission {
+            Submission::Block(block) => Input::Block { origin, block },
+            Submission::Transaction(transaction) => Input::Transactions { origin, transactions: vec![*transaction] },
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the shell measures how long the engine takes")]
+    fn handle(&mut self, input: Input) -> Result<(), StoreError> {
+        let start = Instant::now();
+        let outputs = self.engine.handle(now(), input).inspect_err(|error| error!("the store failed: {error}"))?;
+        let took_ms = start.elapsed().as_millis();
+        for output in outputs {
+            self.execute(output, took_ms);
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, output: Output, took_ms: u128) {
+        match output {
+            Output::Verdict { origin: Origin::Rpc(token), result } => {
+                if let Err(refusal) = &result {
+                    debug!("submission refused: {refusal}");
+                }
+                if let Some(caller) = self.callers.remove(&token) {
+                    // A caller that has gone away misses nothing.
+                    let _ = caller.send(result);
+                }
+            }
+            Output::Verdict { origin: Origin::Own, result } => log_own(&result),
+            Output::Verdict { origin: Origin::Delayed, result } => {
+                if let Err(refusal) = result {
+                    info!("block from the future refused now that its time has come: {refusal}");
+                }
+            }
+            Output::Mine(job) => {
+                debug!(height = job.height, threads = job.threads, "mining");
+                self.miner.work_on(job);
+            }
+            Output::StopMining(refusal) => {
+                self.miner.rest();
+                match refusal {
+                    // These pass by themselves, and often.
+                    MiningRefusal::Interval { .. } | MiningRefusal::Updating => debug!("not mining: {refusal}"),
+                    _ => info!("not mining: {refusal}"),
+                }
+            }
+            Output::Event(event) => log_event(&event, took_ms),
+        }
+    }
+}
+
+/// One line about a block or a saved transaction of this node's own.
+fn log_own(result: &Verdict) {
+    match result {
+        Ok(Accepted::Beside { height }) => {
+            info!(height, "own block came second: another of its height is on the chain")
+        }
+        Ok(_) => {}
+        Err(refusal) => warn!("own submission refused: {refusal}"),
+    }
+}
+
+/// One line about what happened to the chain.
+fn log_event(event: &ChainEvent, took_ms: u128) {
+    match event {
+        ChainEvent::Connected { height, hash, txids, own } => {
+            info!(height, %hash, txs = txids.len(), own, took_ms, "block connected");
+        }
+        ChainEvent::Disconnected { height, hash } => info!(height, %hash, took_ms, "block disconnected"),
+        ChainEvent::Reorganised { from, to, depth } => {
+            warn!(%from, %to, depth, "reorganisation: another branch has more work");
+        }
+        ChainEvent::Invalidated { height, hash, reason } => warn!(height, %hash, "block is invalid: {reason}"),
+        ChainEvent::BodyLost { height, hash } => {
+            error!(height, %hash, "a block's body is damaged on disk; the chain ends below it until it is had again");
+        }
+        ChainEvent::RepairStarted { reason } => error!("state on disk is damaged, making it anew: {reason}"),
+        ChainEvent::RepairEnded { height, work } => warn!(height, %work, "state is whole again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::thread;
+
+    use drystone_core::genesis::dev_params;
+    use drystone_core::key::{AccountId, SecretKey};
+    use drystone_core::params::ChainParams;
+    use drystone_core::transaction::{Memo, TransactionBody};
+    use drystone_core::validation::check_transactions;
+    use drystone_node::engine::Config;
+    use drystone_node::mailbox::{Mailbox, MailboxError};
+    use drystone_node::store::{Store, StoreOptions};
+
+    /// A chain that any hash extends, twenty times a second.
+    fn params() -> ChainParams {
+        ChainParams { interval: 50, response: 6_000, max_future: 600, ..dev_params() }
+    }
+
+    fn start(params: &ChainParams, store: &Arc<Store>) -> (Mailbox, thread::JoinHandle<Result<(), StoreError>>) {
+        let (mailbox, inbox) = Mailbox::new();
+        let config = Config { reward_to: Some(AccountId([7; 32])), threads: 1, ..Config::new([1; 32]) };
+        let engine = Engine::new(Arc::clone(store), Arc::new(params.clone()), config, now()).unwrap();
+        let driver = Driver::new(engine, inbox, Miner::start(mailbox.clone()).unwrap());
+        (mailbox, thread::spawn(move || driver.run()))
+    }
+
+    #[tokio::test]
+    async fn it_mines_answers_and_ends_when_told() {
+        let params = params();
+        let backend = redb::backends::InMemoryBackend::new();
+        let store = Arc::new(Store::open_backend(backend, &params, &StoreOptions::default()).unwrap());
+        let (mailbox, thread) = start(&params, &store);
+
+        let (from, to) = (SecretKey::dev(0), SecretKey::dev(1).account());
+        let body = TransactionBody {
+            from: from.account(),
+            to,
+            amount: drystone_core::amount::Amount(1),
+            fee: drystone_core::amount::Amount(1_000_000),
+            nonce: 0,
+            memo: Memo::default(),
+        };
+        let transaction = body.sign(&params.chain_id(), &from);
+        let checked = check_transactions(vec![transaction], params.rules_at(1), &params.chain_id(), &[1; 32]).unwrap();
+        let first = mailbox.submit_transaction(checked[0].clone()).await.unwrap();
+        assert!(matches!(first, Ok(Accepted::Admitted(_))), "{first:?}");
+        let again = mailbox.submit_transaction(checked[0].clone()).await.unwrap();
+        assert!(again.is_err(), "{again:?}");
+
+        let height = || mailbox.call(|engine, _| engine.tip().height);
+        while height().await.unwrap() < 3 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        // Mining stops at once and not only with the next block.
+        mailbox.call(|engine, _| engine.set_mining_threads(0)).await.unwrap();
+        let stopped_at = height().await.unwrap();
+        thread::sleep(Duration::from_millis(200));
+        assert!(height().await.unwrap() <= stopped_at + 1);
+
+        mailbox.post_waiting(Message::Stop).unwrap();
+        thread.join().unwrap().unwrap();
+        assert_eq!(height().await, Err(MailboxError::Stopped));
+        let reached = store.snapshot().unwrap().tip().unwrap().height;
+        assert!((3..=stopped_at + 1).contains(&reached));
+    }
+}

@@ -1,0 +1,403 @@
+//! Fork choice and chain updates: which chain is best, and the steps from the tip to it, one block at a time.
+//!
+//! A reorganisation is data, a [`ChainUpdate`]: blocks to disconnect, blocks to connect, one store transaction. It goes
+//! forward by one block for each call of the engine; until it commits, readers see the old tip, and a crash leaves the old
+//! tip or the new one. Only where what it gathers exceeds [`UPDATE_BYTES`](super::limits::UPDATE_BYTES) does it commit in
+//! between, on a valid tip; start-up goes on from there, because it looks for the best chain again.
+
+use std::collections::VecDeque;
+
+use drystone_core::block::Body;
+use drystone_core::hash::{BlockHash, Txid};
+use drystone_core::state::{Overlay, revert};
+use drystone_core::transaction::Transaction;
+use drystone_core::validation::{
+    BlockContext, BlockError, CheckedBlock, CheckedTransaction, ConnectFailure, ConnectedBlock, Parent, check_block,
+    check_header, check_transactions, connect_block, is_state_sound,
+};
+
+use super::message::{Accepted, ChainEvent, Origin, Output};
+use super::verdict::Refusal;
+use super::{Engine, Fault};
+use crate::store::{HeaderRecord, Record, StoreError, Update, Validity};
+
+/// One step of a chain update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Take the tip back.
+    Disconnect,
+    /// Put this block on the tip.
+    Connect(BlockHash),
+}
+
+/// A chain update under way.
+pub(super) struct ChainUpdate {
+    store: Update,
+    steps: VecDeque<Step>,
+    /// The tip that readers see.
+    from: HeaderRecord,
+    /// The tip as far as the update has come.
+    tip: HeaderRecord,
+    disconnected: Vec<HeaderRecord>,
+    connected: Vec<Joined>,
+    /// Transactions of disconnected blocks, checked again, oldest block first.
+    returned: Vec<CheckedTransaction>,
+    /// The encoded length of all transactions in the two fields above.
+    transaction_bytes: usize,
+    /// A block that was handed in and needs no reading.
+    in_hand: Option<Box<CheckedBlock>>,
+}
+
+impl ChainUpdate {
+    fn new(store: Update, steps: VecDeque<Step>, tip: HeaderRecord, in_hand: Option<Box<CheckedBlock>>) -> ChainUpdate {
+        ChainUpdate {
+            store,
+            steps,
+            from: tip,
+            tip,
+            disconnected: Vec::new(),
+            connected: Vec::new(),
+            returned: Vec::new(),
+            transaction_bytes: 0,
+            in_hand,
+        }
+    }
+
+    /// What the update has gathered in memory, by [`UPDATE_BYTES`](super::limits::UPDATE_BYTES)' count.
+    fn bytes(&self) -> usize {
+        let changes = self.store.changes();
+        let state = 128 * changes.leaves.len() + 640 * changes.pages.len() + 64 * changes.history.len();
+        state + self.transaction_bytes
+    }
+}
+
+/// A block that was handed in and waits for its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Submission {
+    pub(super) origin: Origin,
+    pub(super) hash: BlockHash,
+    pub(super) height: u64,
+}
+
+/// What is told of a block that joined the main chain.
+struct Joined {
+    record: HeaderRecord,
+    txids: Vec<Txid>,
+    transactions: Vec<Transaction>,
+}
+
+/// How one step ended.
+enum Stepped {
+    Done,
+    /// The block broke a rule in a state that was found sound.
+    Invalid(HeaderRecord, Refusal),
+    /// The block's body on disk is not the one that was written.
+    Lost(HeaderRecord),
+}
+
+impl Engine {
+    /// Starts the update that the best known chain asks for, or ends what led here if the tip is best.
+    pub(super) fn choose_chain(&mut self) -> Result<(), Fault> {
+        let Some(branch) = self.best_branch()? else { return self.settle() };
+        let fork = branch.first().map_or(self.tip.height, |first| first.height - 1);
+        let back = (fork..self.tip.height).map(|_| Step::Disconnect);
+        let forward = branch.iter().map(|record| Step::Connect(record.hash));
+        let steps = back.chain(forward).collect();
+        self.update = Some(ChainUpdate::new(self.store.begin()?, steps, self.tip, None));
+        Ok(())
+    }
+
+    /// The tip is best: repair has ended, the saved mempool has its chain, and the submission that waits its answer.
+    fn settle(&mut self) -> Result<(), Fault> {
+        if !self.mempool_loaded {
+            self.load_mempool()?;
+        }
+        self.end_repair();
+        self.answer();
+        Ok(())
+    }
+
+    /// Starts the update that puts a block on the tip; header, body and state reach the disk in one transaction.
+    pub(super) fn extend_chain(&mut self, record: HeaderRecord, block: Box<CheckedBlock>) -> Result<(), Fault> {
+        let mut store = self.store.begin()?;
+        store.insert_header(&record)?;
+        let steps = VecDeque::from([Step::Connect(record.hash)]);
+        self.update = Some(ChainUpdate::new(store, steps, self.tip, Some(block)));
+        Ok(())
+    }
+
+    /// The blocks from the main chain up to the best block whose branch is held and not invalid, or nothing where the tip
+    /// is best. First seen wins: a branch needs strictly more work than the tip, and of equal branches, which repair meets on
+    /// its way up, the one that was connected before is the one that was seen first.
+    fn best_branch(&mut self) -> Result<Option<Vec<HeaderRecord>>, Fault> {
+        let rank = |top: &HeaderRecord| (top.work, top.validity == Validity::Connected);
+        let mut best = Vec::new();
+        for head in self.index.heads_above(self.tip.work) {
+            let branch = self.usable_branch(&head)?;
+            let top = branch.last().filter(|top| top.work > self.tip.work);
+            if top.map(rank) > best.last().map(rank) {
+                best = branch;
+            }
+        }
+        Ok(Some(best).filter(|best| !best.is_empty()))
+    }
+
+    /// The blocks from the main chain toward a head, lowest first, as far as they are held and not invalid.
+    fn usable_branch(&mut self, head: &BlockHash) -> Result<Vec<HeaderRecord>, Fault> {
+        let mut branch = Vec::new();
+        let Some(mut record) = self.index.get(&self.snapshot, head)? else { return Ok(branch) };
+        while self.snapshot.main_hash(record.height)? != Some(record.hash) {
+            let usable = matches!(record.validity, Validity::Header | Validity::Connected);
+            if usable && self.snapshot.has_body(&record.hash)? {
+                branch.push(record);
+            } else {
+                // Nothing above an unusable block can connect.
+                branch.clear();
+            }
+            record = self.record(&record.header.prev_hash)?;
+        }
+        branch.reverse();
+        Ok(branch)
+    }
+
+    /// Goes one block forward in the update under way, and commits at its end.
+    pub(super) fn step_update(&mut self) -> Result<(), Fault> {
+        let Some(mut update) = self.update.take() else { return Ok(()) };
+        let stepped = match update.steps.pop_front() {
+            Some(Step::Disconnect) => self.disconnect_tip(&mut update)?,
+            Some(Step::Connect(hash)) => self.connect_next(&mut update, hash)?,
+            None => Stepped::Done,
+        };
+        match stepped {
+            Stepped::Done => {}
+            Stepped::Invalid(record, refusal) => {
+                drop(update);
+                return self.invalidate(record, refusal);
+            }
+            Stepped::Lost(record) => {
+                drop(update);
+                return self.lose_body(&record);
+            }
+        }
+        if update.steps.is_empty() {
+            return self.finish_update(update);
+        }
+        if update.bytes() > self.update_bytes {
+            update = self.commit_between(update)?;
+        }
+        self.update = Some(update);
+        Ok(())
+    }
+
+    fn disconnect_tip(&mut self, update: &mut ChainUpdate) -> Result<Stepped, Fault> {
+        let tip = update.tip;
+        let undo = update.store.undo(&tip.hash)?.ok_or(StoreError::Rotten(Record::Undo(tip.hash)))?;
+        let body = update.store.body(&tip.hash)?.ok_or(StoreError::Rotten(Record::Body(tip.hash)))?;
+        let parent = self.record(&tip.header.prev_hash)?;
+        let view = Overlay { base: &*self.snapshot, changes: update.store.changes() };
+        let (root, changes) = revert(&view, &undo, tip.height)?;
+        if root != parent.header.state_root {
+            return Err(Fault::state(format!("undoing block {} does not give its parent's state", tip.hash)));
+        }
+        update.store.disconnect(&tip.hash, changes)?;
+        self.return_transactions(update, body, tip.height);
+        update.disconnected.push(tip);
+        update.tip = parent;
+        Ok(Stepped::Done)
+    }
+
+    /// Keeps an abandoned block's transactions for the mempool. They were valid in their block; a body that rotted since
+    /// loses its place in the mempool, nothing else.
+    fn return_transactions(&self, update: &mut ChainUpdate, body: Body, height: u64) {
+        let rules = self.params.rules_at(height);
+        update.transaction_bytes += body.block_bytes();
+        if let Ok(mut checked) = check_transactions(body.transactions, rules, &self.chain_id, &self.batch_secret) {
+            checked.append(&mut update.returned);
+            update.returned = checked;
+        }
+    }
+
+    fn connect_next(&mut self, update: &mut ChainUpdate, hash: BlockHash) -> Result<Stepped, Fault> {
+        let in_hand = update.in_hand.take().filter(|block| block.hash() == hash);
+        let record = match update.store.header(&hash)? {
+            Some(record) => record,
+            None => return Err(StoreError::Rotten(Record::Header(hash)).into()),
+        };
+        let block = match in_hand {
+            Some(block) => *block,
+            None => match self.read_block(update, &record) {
+                Ok(Ok(block)) => block,
+                Ok(Err(refusal)) => return Ok(Stepped::Invalid(record, refusal)),
+                Err(StoreError::Rotten(Record::Body(_))) => return Ok(Stepped::Lost(record)),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let parent = Parent { height: update.tip.height, hash: update.tip.hash, work: update.tip.work };
+        let view = Overlay { base: &*self.snapshot, changes: update.store.changes() };
+        let body = block.block().body.clone();
+        let connected = match connect_block(block, &parent, &self.params, &view) {
+            Ok(connected) => connected,
+            Err(ConnectFailure::Ours(error)) => return Err(error.into()),
+            Err(ConnectFailure::Invalid(error)) => {
+                if is_state_sound(&view, &update.tip.header.state_root, &parent, &self.params, &body)? {
+                    return Ok(Stepped::Invalid(record, error.into()));
+                }
+                return Err(Fault::state(format!("the state below block {hash} contradicts its header")));
+            }
+        };
+        self.join(update, record, &connected)
+    }
+
+    fn join(
+        &mut self,
+        update: &mut ChainUpdate,
+        record: HeaderRecord,
+        connected: &ConnectedBlock,
+    ) -> Result<Stepped, Fault> {
+        update.store.connect(connected)?;
+        let record = HeaderRecord { validity: Validity::Connected, ..record };
+        update.transaction_bytes += connected.block().body.block_bytes();
+        let transactions = connected.block().body.transactions.clone();
+        let txids = transactions.iter().map(Transaction::txid).collect();
+        update.connected.push(Joined { record, txids, transactions });
+        update.tip = record;
+        Ok(Stepped::Done)
+    }
+
+    /// Reads a block back from disk and checks it again: types say what was verified, and a disk verifies nothing.
+    fn read_block(
+        &self,
+        update: &ChainUpdate,
+        record: &HeaderRecord,
+    ) -> Result<Result<CheckedBlock, Refusal>, StoreError> {
+        let body = update.store.body(&record.hash)?.ok_or(StoreError::Rotten(Record::Body(record.hash)))?;
+        let rotten = || StoreError::Rotten(Record::Header(record.hash));
+        let header = check_header(record.header, &self.params).map_err(|_| rotten())?;
+        let context = BlockContext {
+            params: &self.params,
+            chain_id: &self.chain_id,
+            height: record.height,
+            batch_secret: &self.batch_secret,
+        };
+        match check_block(header, body, &context) {
+            Err(BlockError::TooLarge { .. } | BlockError::TxRoot { .. }) => {
+                Err(StoreError::Rotten(Record::Body(record.hash)))
+            }
+            checked => Ok(checked.map_err(Refusal::from)),
+        }
+    }
+
+    /// Marks a block and all that stands on it invalid for good, tells who handed one of them in, and looks for the best
+    /// chain without them.
+    fn invalidate(&mut self, record: HeaderRecord, refusal: Refusal) -> Result<(), Fault> {
+        let above = self.standing_on(&record)?;
+        let mut store = self.store.begin()?;
+        let invalid = HeaderRecord { validity: Validity::Invalid, ..record };
+        if store.insert_header(&invalid)? {
+            let parent = self.record(&record.header.prev_hash)?;
+            self.index.grow(invalid, &parent);
+        }
+        let above = above.into_iter().map(|record| HeaderRecord { validity: Validity::InvalidAncestor, ..record });
+        let marked: Vec<HeaderRecord> = above.chain([invalid]).collect();
+        for record in &marked {
+            store.set_validity(&record.hash, record.validity)?;
+            self.index.remember(*record);
+        }
+        store.commit()?;
+        self.refresh_snapshot()?;
+        self.outputs.push(Output::Event(ChainEvent::Invalidated {
+            height: record.height,
+            hash: record.hash,
+            reason: refusal.to_string(),
+        }));
+        let is_marked = |submission: &mut Submission| marked.iter().any(|record| record.hash == submission.hash);
+        if let Some(Submission { origin, hash, .. }) = self.submission.take_if(is_marked) {
+            let refusal = if hash == record.hash { refusal } else { Refusal::InvalidAncestor(record.hash) };
+            self.refuse(origin, refusal);
+        }
+        self.choose_chain()
+    }
+
+    /// The known blocks that stand on `base`.
+    fn standing_on(&mut self, base: &HeaderRecord) -> Result<Vec<HeaderRecord>, Fault> {
+        let mut found = Vec::new();
+        for head in self.index.heads_above(base.work) {
+            let mut branch = Vec::new();
+            let mut next = self.index.get(&self.snapshot, &head)?;
+            while let Some(record) = next.filter(|record| record.height > base.height) {
+                branch.push(record);
+                next = self.index.get(&self.snapshot, &record.header.prev_hash)?;
+            }
+            if next.is_some_and(|record| record.hash == base.hash) {
+                found.append(&mut branch);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets a body that rotted on disk and looks for the best chain that is held without it.
+    fn lose_body(&mut self, record: &HeaderRecord) -> Result<(), Fault> {
+        let mut store = self.store.begin()?;
+        store.remove_body(record.height, &record.hash)?;
+        store.commit()?;
+        self.refresh_snapshot()?;
+        self.outputs.push(Output::Event(ChainEvent::BodyLost { height: record.height, hash: record.hash }));
+        self.choose_chain()
+    }
+
+    /// Commits a long update half-way and goes on with the rest.
+    fn commit_between(&mut self, mut update: ChainUpdate) -> Result<ChainUpdate, Fault> {
+        let steps = std::mem::take(&mut update.steps);
+        self.conclude(update)?;
+        Ok(ChainUpdate::new(self.store.begin()?, steps, self.tip, None))
+    }
+
+    fn finish_update(&mut self, update: ChainUpdate) -> Result<(), Fault> {
+        self.conclude(update)?;
+        // The last block may be one whose body was lost, with others on disk that stand on it.
+        self.choose_chain()
+    }
+
+    /// Commits, moves the tip, and tells everybody.
+    fn conclude(&mut self, update: ChainUpdate) -> Result<(), Fault> {
+        let ChainUpdate { store, from, tip, disconnected, connected, returned, .. } = update;
+        store.commit()?;
+        for Joined { record, .. } in &connected {
+            // The last snapshot knows what was known before this update.
+            if self.index.get(&self.snapshot, &record.hash)?.is_some() {
+                self.index.remember(*record);
+            } else {
+                let parent = self.record(&record.header.prev_hash)?;
+                self.index.grow(*record, &parent);
+            }
+        }
+        self.refresh_snapshot()?;
+        self.tip = tip;
+        self.tell(&from, &disconnected, &connected);
+        let confirmed: Vec<Transaction> = connected.into_iter().flat_map(|joined| joined.transactions).collect();
+        self.update_mempool(&confirmed, returned)
+    }
+
+    fn tell(&mut self, from: &HeaderRecord, disconnected: &[HeaderRecord], connected: &[Joined]) {
+        for HeaderRecord { height, hash, .. } in disconnected {
+            self.outputs.push(Output::Event(ChainEvent::Disconnected { height: *height, hash: *hash }));
+        }
+        for Joined { record: HeaderRecord { height, hash, .. }, txids, .. } in connected {
+            let own = self.submission.is_some_and(|known| known.origin == Origin::Own && known.hash == *hash);
+            let event = ChainEvent::Connected { height: *height, hash: *hash, txids: txids.clone(), own };
+            self.outputs.push(Output::Event(event));
+        }
+        if !disconnected.is_empty() {
+            let depth = disconnected.len() as u64;
+            self.outputs.push(Output::Event(ChainEvent::Reorganised { from: from.hash, to: self.tip.hash, depth }));
+        }
+    }
+
+    /// Gives the submission that waits its verdict, by where its block stands now.
+    fn answer(&mut self) {
+        let Some(Submission { origin, hash, height }) = self.submission.take() else { return };
+        let connected = self.snapshot.main_hash(height).is_ok_and(|main| main == Some(hash));
+        let accepted = if connected { Accepted::Connected { height } } else { Accepted::Beside { height } };
+        self.outputs.push(Output::Verdict { origin, result: Ok(accepted) });
+    }
+}

@@ -1,0 +1,205 @@
+//! The shell: opens what a node is made of, ties it together and takes it down again. With the clock beside it, the only
+//! reader of the operating system's time and randomness.
+
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use drystone_node::engine::{self, Engine};
+use drystone_node::mailbox::{Mailbox, Message};
+use drystone_node::rpc::{Cookie, Rpc, RpcServer};
+use drystone_node::store::{Store, StoreError, StoreOptions};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::interval;
+use tracing::{error, info, warn};
+
+use crate::clock::now;
+use crate::config::Config;
+use crate::data::NodeNote;
+use crate::driver::Driver;
+use crate::failure::Failure;
+use crate::miner::{Meter, Miner};
+use crate::{banner, logging, print};
+
+/// Threads that serve sockets and timers; what computes or waits for the disk runs elsewhere.
+const IO_THREADS: usize = 2;
+/// How long calls that still compute may keep the program from ending, once nobody hears them.
+const LAST_CALLS: Duration = Duration::from_millis(200);
+/// The exit code of a program that a second Ctrl-C ended at once, as shells expect it.
+const INTERRUPTED: i32 = 130;
+
+/// Runs a node until a signal ends it. `greets` prints what a newcomer to a development chain needs.
+pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
+    logging::start(config.log, config.log_json);
+    let params = Arc::new(config.params.clone());
+    info!(version = env!("CARGO_PKG_VERSION"), chain = params.name, data = %config.data.path().display(), "starting");
+    let store = Arc::new(open_store(config)?);
+    let batch_secret = random()?;
+    let engine_config =
+        engine::Config { reward_to: config.reward_to, threads: config.threads, ..engine::Config::new(batch_secret) };
+    let engine = Engine::new(Arc::clone(&store), Arc::clone(&params), engine_config, now())?;
+    let tip = engine.tip();
+    info!(height = tip.height, hash = %tip.hash, "ledger opened");
+
+    let (mailbox, inbox) = Mailbox::new();
+    let cookie = Cookie::create(config.data.path(), random()?)
+        .map_err(|error| Failure::io("write the cookie to", config.data.path(), &error))?;
+    let hash_rate = Arc::new(AtomicU64::new(0));
+    let rpc = Rpc::new(
+        Arc::clone(&params),
+        Arc::clone(&store),
+        mailbox.clone(),
+        cookie,
+        batch_secret,
+        Arc::clone(&hash_rate),
+    );
+    let runtime = start_runtime()?;
+    let server = runtime
+        .block_on(RpcServer::start(config.rpc, &config.rpc_hosts, rpc))
+        .map_err(|error| cannot_bind(config.rpc, &error))?;
+    let address = server.address();
+    if !address.ip().is_loopback() {
+        warn!(%address, "the RPC answers other machines too, and the cookie travels unencrypted");
+    }
+    info!(%address, "RPC answers");
+    config.data.write_note(&NodeNote {
+        rpc: address.to_string(),
+        p2p: None,
+        pid: process::id(),
+        peer_id: None,
+        chain_id: params.chain_id(),
+    })?;
+    if greets {
+        print(&banner::text(config, address, &store.snapshot()?)?)?;
+    }
+    drop(store);
+
+    let miner = Miner::start(mailbox.clone()).map_err(|error| cannot_start("the miner's thread", &error))?;
+    runtime.spawn(measure(miner.meter(), hash_rate));
+    let (end, mut ended) = oneshot::channel();
+    let driver = Driver::new(engine, inbox, miner);
+    let drive = move || {
+        let result = driver.run();
+        // Nobody listens only where the program is ending already.
+        let _ = end.send(());
+        result
+    };
+    let thread = thread::Builder::new().name("engine".into()).spawn(drive);
+    let thread = thread.map_err(|error| cannot_start("the engine's thread", &error))?;
+
+    runtime.block_on(async {
+        let mut signals = Signals::listen().map_err(|error| cannot_start("listening for signals", &error))?;
+        tokio::select! {
+            name = signals.next() => info!("stopping on {name}; a second one ends at once"),
+            _ = &mut ended => error!("stopping because the engine has ended"),
+        }
+        tokio::spawn(async move {
+            signals.next().await;
+            process::exit(INTERRUPTED);
+        });
+        server.stop().await;
+        Ok::<_, Failure>(())
+    })?;
+    // Fails only where the engine has ended by itself.
+    let _ = mailbox.post_waiting(Message::Stop);
+    let result = thread.join().expect("a panic of any thread ends the program");
+    runtime.shutdown_timeout(LAST_CALLS);
+    config.data.remove_note()?;
+    result?;
+    info!("stopped");
+    Ok(())
+}
+
+fn open_store(config: &Config) -> Result<Store, Failure> {
+    config.data.create()?;
+    let progress = |done: f64| info!("checking the ledger: {:.0} %", 100.0 * done);
+    let store = config.data.open_store(&config.params, &StoreOptions::default(), progress);
+    let store = store.map_err(|error| match error {
+        StoreError::InUse => Failure::new(
+            format_args!("a node is already running in {}", config.data.path().display()),
+            "stop it, or start this one beside it with: --data-dir OTHER --rpc 127.0.0.1:0",
+        ),
+        error => error.into(),
+    })?;
+    config.data.keep_genesis(&config.params)?;
+    Ok(store)
+}
+
+fn start_runtime() -> Result<Runtime, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(IO_THREADS).thread_name("io").enable_all().build();
+    runtime.map_err(|error| cannot_start("the threads for sockets", &error))
+}
+
+fn cannot_start(what: &str, error: &Error) -> Failure {
+    Failure::new(
+        format_args!("cannot start {what}: {error}"),
+        "raise the limits of this account (ulimit -a) and try again",
+    )
+}
+
+fn cannot_bind(address: SocketAddr, error: &Error) -> Failure {
+    match error.kind() {
+        ErrorKind::AddrInUse => Failure::new(
+            format_args!("the RPC address {address} is in use by another program, perhaps another node"),
+            format_args!("stop that one, or take a free port with: --rpc {}", SocketAddr::new(address.ip(), 0)),
+        ),
+        _ => Failure::new(
+            format_args!("cannot answer RPC at {address}: {error}"),
+            "give an address of this machine and a port above 1023, as in: --rpc 127.0.0.1:8645",
+        ),
+    }
+}
+
+/// 32 bytes that nobody else knows.
+fn random() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(Failure::new(
+            format_args!("the system gives no randomness: {error}"),
+            "make /dev/urandom readable and try again",
+        )),
+    }
+}
+
+/// Writes the miner's speed once a second to where the RPC reads it.
+async fn measure(mut meter: Meter, hash_rate: Arc<AtomicU64>) {
+    let mut seconds = interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        hash_rate.store(meter.sample(), Ordering::Relaxed);
+    }
+}
+
+/// The signals that ask the program to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one and returns its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hang_up.recv() => "SIGHUP",
+        }
+    }
+}

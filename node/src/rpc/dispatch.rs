@@ -1,0 +1,169 @@
+//! From a JSON-RPC request to a method and back: what is no request, what is no method, who may call it, and how long
+//! it may take. jsonrpsee reads and writes the envelopes; its bare errors are replaced by ones that say what to do.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::http::Extensions;
+use drystone_core::api::ErrorCode;
+use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, RpcServiceT};
+use jsonrpsee::core::server::BatchResponseBuilder;
+use jsonrpsee::server::middleware::rpc::RpcService;
+use jsonrpsee::types::{ErrorObjectOwned, Id, Params, Request};
+use jsonrpsee::{MethodResponse, RpcModule};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
+
+use super::Rpc;
+use super::auth::Access;
+use super::call::{AtMost, Call, Cancelled, Reply, too_large};
+use super::error::RpcError;
+use super::limits::{CALL_TIMEOUT, MAX_BATCH};
+use super::methods::{METHODS, Method};
+
+/// Until when a request must be answered; it travels with the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline(pub(super) Instant);
+
+impl Deadline {
+    /// The deadline of a request that is complete now.
+    pub(super) fn from_now() -> Deadline {
+        Deadline(Instant::now() + CALL_TIMEOUT)
+    }
+}
+
+/// The methods as jsonrpsee serves them.
+pub(super) fn module(rpc: Arc<Rpc>) -> RpcModule<Rpc> {
+    let mut module = RpcModule::from_arc(rpc);
+    for method in METHODS {
+        module
+            .register_async_method(method.name, move |params, rpc, extensions| run(method, params, rpc, extensions))
+            .expect("the names in the table are distinct");
+    }
+    module
+}
+
+async fn run(
+    method: &'static Method,
+    params: Params<'static>,
+    rpc: Arc<Rpc>,
+    extensions: Extensions,
+) -> Result<Reply, RpcError> {
+    let access = extensions.get().copied().unwrap_or(Access::Anonymous);
+    if method.cookie && access != Access::Full {
+        return Err(rpc.cookie.refusal(method.name, access));
+    }
+    let deadline = extensions.get().copied().unwrap_or_else(Deadline::from_now);
+    let cancelled = Cancelled::default();
+    let work = work(method, params, rpc, cancelled.clone());
+    timeout_at(deadline.0, work).await.unwrap_or_else(|_| {
+        cancelled.set();
+        Err(RpcError::timed_out(method.name))
+    })
+}
+
+/// Runs the method on a thread that may block, when one of the places is free.
+async fn work(
+    method: &'static Method,
+    params: Params<'static>,
+    rpc: Arc<Rpc>,
+    cancelled: Cancelled,
+) -> Result<Reply, RpcError> {
+    let place = rpc.places.clone().acquire_owned().await.map_err(|_| RpcError::stopping())?;
+    let runtime = Handle::current();
+    let done = spawn_blocking(move || {
+        // Held to the end of the work, even where nobody waits for it any more.
+        let _place = place;
+        Call::new(rpc, method, params.as_str(), cancelled, runtime).and_then(|mut call| (method.run)(&mut call))
+    });
+    done.await.unwrap_or_else(|error| Err(RpcError::node_failure(format_args!("a defect in {}: {error}", method.name))))
+}
+
+/// Refuses what is no JSON-RPC 2.0 request or batch, with the reason. The requests within a batch are judged singly.
+pub(super) fn check_envelope(body: &[u8]) -> Result<(), RpcError> {
+    let result = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => return Err(invalid_request("the request is empty")),
+        Some(b'[') => match serde_json::from_slice::<AtMost<MAX_BATCH>>(body) {
+            Ok(AtMost(requests)) if requests.is_empty() => return Err(invalid_request("the batch is empty")),
+            other => other.map(drop),
+        },
+        Some(_) => serde_json::from_slice::<Request>(body).map(drop),
+    };
+    result.map_err(|error| match error.is_data() {
+        true => invalid_request(format_args!("not a JSON-RPC 2.0 request: {error}")),
+        false => RpcError::new(ErrorCode::Parse, format_args!("not JSON: {error}"), "send a JSON-RPC 2.0 request"),
+    })
+}
+
+fn invalid_request(what: impl std::fmt::Display) -> RpcError {
+    RpcError::new(
+        ErrorCode::InvalidRequest,
+        what,
+        r#"send {"jsonrpc":"2.0","id":1,"method":"node_info","params":[]}, or an array of such requests"#,
+    )
+}
+
+/// An error reply to the request `id`.
+pub(super) fn error_reply(id: Id<'_>, error: RpcError) -> MethodResponse {
+    MethodResponse::error(id, ErrorObjectOwned::from(error))
+}
+
+/// jsonrpsee's service, with our errors in place of its own.
+#[derive(Clone)]
+pub(super) struct Explained {
+    /// What answers.
+    pub(super) inner: RpcService,
+    /// The bound of a batch's reply.
+    pub(super) max_reply_bytes: usize,
+}
+
+impl RpcServiceT for Explained {
+    type MethodResponse = MethodResponse;
+    type NotificationResponse = MethodResponse;
+    type BatchResponse = MethodResponse;
+
+    fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+        answer(self.inner.clone(), request)
+    }
+
+    fn batch<'a>(&self, batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+        let Explained { inner, max_reply_bytes } = self.clone();
+        async move {
+            let mut replies = BatchResponseBuilder::new_with_limit(max_reply_bytes);
+            for entry in batch {
+                let reply = match entry {
+                    Ok(BatchEntry::Call(request)) => answer(inner.clone(), request).await,
+                    Ok(BatchEntry::Notification(_)) => error_reply(Id::Null, no_id()),
+                    Err(invalid) => error_reply(invalid.into_parts().1, invalid_request("not a JSON-RPC 2.0 request")),
+                };
+                if replies.append(reply).is_err() {
+                    return error_reply(Id::Null, too_large());
+                }
+            }
+            MethodResponse::from_batch(replies.finish())
+        }
+    }
+
+    fn notification<'a>(&self, _: Notification<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+        ready(error_reply(Id::Null, no_id()))
+    }
+}
+
+async fn answer(inner: RpcService, request: Request<'_>) -> MethodResponse {
+    if METHODS.iter().any(|method| method.name == request.method) {
+        return inner.call(request).await;
+    }
+    let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
+    let error = RpcError::new(
+        ErrorCode::UnknownMethod,
+        format_args!("there is no method {:?}", request.method),
+        format_args!("the methods are {}", names.join(", ")),
+    );
+    error_reply(request.id, error)
+}
+
+/// Without an id there is no reply, and a caller who left it out by mistake would never learn what happened.
+fn no_id() -> RpcError {
+    invalid_request("the request has no id")
+}

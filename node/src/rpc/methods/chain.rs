@@ -1,0 +1,170 @@
+//! `chain_head`, `chain_header`, `chain_headers`, `chain_block`, `chain_tips` and `tx_get`: reads of one snapshot.
+
+use drystone_core::amount::Amount;
+use drystone_core::api::{
+    BlockId, BlockInfo, BlockReply, ErrorCode, HeaderInfo, Hex, TipInfo, TipStatus, TransactionFields, TransactionInfo,
+    TransactionStatus,
+};
+use drystone_core::block::{Block, Body, Header};
+use drystone_core::hash::Txid;
+use drystone_core::subsidy::subsidy_at;
+
+use crate::rpc::Rpc;
+use crate::rpc::call::Call;
+use crate::rpc::error::RpcError;
+use crate::rpc::limits::{MAX_HEADERS, MAX_TIPS};
+use crate::store::{HeaderRecord, Record, Snapshot, StoreError, Validity};
+
+pub(super) fn head(call: &mut Call) -> Result<HeaderInfo, RpcError> {
+    let snapshot = call.rpc.store.snapshot()?;
+    describe(&snapshot, &snapshot.tip()?)
+}
+
+pub(super) fn header(call: &mut Call) -> Result<HeaderInfo, RpcError> {
+    let id = call.next()?;
+    let snapshot = call.rpc.store.snapshot()?;
+    describe(&snapshot, &find(&snapshot, id)?)
+}
+
+pub(super) fn headers(call: &mut Call) -> Result<Vec<Hex<Header>>, RpcError> {
+    let from: u64 = call.next()?;
+    let count: u64 = call.next()?;
+    if count > MAX_HEADERS {
+        return Err(call.refuse(format_args!("at most {MAX_HEADERS} headers at a time, {count} were asked for")));
+    }
+    let snapshot = call.rpc.store.snapshot()?;
+    find(&snapshot, BlockId::Height(from))?;
+    let records = snapshot.headers_from(from, count as usize)?;
+    Ok(records.into_iter().map(|record| Hex(record.header)).collect())
+}
+
+pub(super) fn block(call: &mut Call) -> Result<BlockReply, RpcError> {
+    let id = call.next()?;
+    let raw = call.optional()?.unwrap_or(false);
+    let snapshot = call.rpc.store.snapshot()?;
+    let record = find(&snapshot, id)?;
+    let body = held_body(&snapshot, &record)?;
+    if raw {
+        return Ok(BlockReply::Raw(Hex(Block { header: record.header, body })));
+    }
+    let fields = block_info(&call.rpc, describe(&snapshot, &record)?, &body);
+    Ok(BlockReply::Fields(Box::new(fields)))
+}
+
+pub(super) fn tips(call: &mut Call) -> Result<Vec<TipInfo>, RpcError> {
+    let snapshot = call.rpc.store.snapshot()?;
+    let heads = snapshot.tips().take(MAX_TIPS).collect::<Result<Vec<_>, _>>()?;
+    heads
+        .into_iter()
+        .map(|(work, hash)| {
+            let record = snapshot.header(&hash)?.ok_or(StoreError::Rotten(Record::Header(hash)))?;
+            Ok(TipInfo { hash, height: record.height, work, status: tip_status(&snapshot, &record)? })
+        })
+        .collect()
+}
+
+pub(super) fn transaction(call: &mut Call) -> Result<TransactionInfo, RpcError> {
+    let txid: Txid = call.next()?;
+    // The mempool first: what a block takes out of it meanwhile is then in the snapshot.
+    let pending = call.engine(move |engine, _| engine.mempool().get(&txid).cloned())?;
+    if let Some(pending) = pending {
+        let transaction = pending.transaction().clone();
+        return Ok(describe_transaction(&call.rpc, transaction, TransactionStatus::Pending));
+    }
+    let snapshot = call.rpc.store.snapshot()?;
+    let Some(place) = snapshot.transaction_place(&txid)? else {
+        return Err(unknown_transaction(&snapshot, txid));
+    };
+    let hash = snapshot.main_hash(place.height)?.ok_or(StoreError::Rotten(Record::Main(place.height)))?;
+    let record = snapshot.header(&hash)?.ok_or(StoreError::Rotten(Record::Header(hash)))?;
+    let mut transactions = held_body(&snapshot, &record)?.transactions;
+    let index = place.index as usize;
+    if index >= transactions.len() {
+        return Err(StoreError::Rotten(Record::Transaction(txid)).into());
+    }
+    let status = TransactionStatus::Confirmed {
+        height: place.height,
+        block_hash: hash,
+        index: u64::from(place.index),
+        confirmations: snapshot.tip()?.height - place.height + 1,
+    };
+    Ok(describe_transaction(&call.rpc, transactions.swap_remove(index), status))
+}
+
+/// The block that `id` names.
+fn find(snapshot: &Snapshot, id: BlockId) -> Result<HeaderRecord, RpcError> {
+    let hash = match id {
+        BlockId::Hash(hash) => Some(hash),
+        BlockId::Height(height) => snapshot.main_hash(height)?,
+    };
+    let record = match hash {
+        Some(hash) => snapshot.header(&hash)?,
+        None => None,
+    };
+    match record {
+        Some(record) => Ok(record),
+        None => {
+            let tip = snapshot.tip()?.height;
+            Err(RpcError::new(
+                ErrorCode::NotFound,
+                format_args!("there is no block {id}"),
+                format_args!("the tip is at height {tip}; chain_head describes it"),
+            ))
+        }
+    }
+}
+
+fn describe(snapshot: &Snapshot, record: &HeaderRecord) -> Result<HeaderInfo, RpcError> {
+    let main = snapshot.main_hash(record.height)? == Some(record.hash);
+    let confirmations = if main { Some(snapshot.tip()?.height - record.height + 1) } else { None };
+    Ok(HeaderInfo::new(record.header, record.height, record.work, confirmations))
+}
+
+/// The body of a block whose header is known.
+fn held_body(snapshot: &Snapshot, record: &HeaderRecord) -> Result<Body, RpcError> {
+    snapshot.body(&record.hash)?.ok_or_else(|| {
+        RpcError::new(
+            ErrorCode::NotHeld,
+            format_args!("this node holds only the header of block {}", record.hash),
+            "ask a node that holds all blocks",
+        )
+    })
+}
+
+fn block_info(rpc: &Rpc, header: HeaderInfo, body: &Body) -> BlockInfo {
+    let fees: u64 = body.transactions.iter().fold(0, |fees, transaction| fees.saturating_add(transaction.body.fee.0));
+    BlockInfo {
+        bytes: body.block_bytes() as u64,
+        reward_to: rpc.address(&body.reward_to),
+        reward: Amount(subsidy_at(&rpc.params, header.height).0.saturating_add(fees)),
+        transactions: body.transactions.iter().map(|tx| TransactionFields::new(&rpc.params, tx)).collect(),
+        header,
+    }
+}
+
+fn tip_status(snapshot: &Snapshot, record: &HeaderRecord) -> Result<TipStatus, RpcError> {
+    Ok(match record.validity {
+        Validity::Invalid | Validity::InvalidAncestor => TipStatus::Invalid,
+        _ if snapshot.main_hash(record.height)? == Some(record.hash) => TipStatus::Active,
+        _ if snapshot.has_body(&record.hash)? => TipStatus::Bodies,
+        _ => TipStatus::Headers,
+    })
+}
+
+fn describe_transaction(
+    rpc: &Rpc,
+    transaction: drystone_core::transaction::Transaction,
+    status: TransactionStatus,
+) -> TransactionInfo {
+    TransactionInfo { transaction: TransactionFields::new(&rpc.params, &transaction), raw: Hex(transaction), status }
+}
+
+fn unknown_transaction(snapshot: &Snapshot, txid: Txid) -> RpcError {
+    if snapshot.indexes().transactions {
+        let next = "check the id; a transaction that was dropped can be submitted again";
+        RpcError::new(ErrorCode::NotFound, format_args!("no transaction {txid} is pending or confirmed"), next)
+    } else {
+        let what = format!("no transaction {txid} is pending, and this node keeps no index of confirmed ones");
+        RpcError::new(ErrorCode::NotHeld, what, "ask a node that keeps the transaction index")
+    }
+}

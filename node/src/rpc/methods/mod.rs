@@ -1,0 +1,64 @@
+//! The methods: one table that names each with its parameters, and a file for each group.
+
+mod account;
+mod chain;
+mod mempool;
+mod mining;
+mod node;
+mod submit;
+
+use serde::Serialize;
+
+use super::call::{Call, Reply};
+use super::error::RpcError;
+
+pub(super) use node::phase;
+
+/// A method as callers see it, and the function that answers.
+pub(super) struct Method {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// The names of its positional parameters.
+    pub(super) parameters: &'static [&'static str],
+    /// Whether it changes the node, which needs the cookie.
+    pub(super) cookie: bool,
+    /// Reads the parameters and gives the serialised result. It may block.
+    pub(super) run: fn(&mut Call) -> Result<Reply, RpcError>,
+}
+
+type Run = fn(&mut Call) -> Result<Reply, RpcError>;
+
+/// What everybody may call who reaches the server.
+const fn open(name: &'static str, parameters: &'static [&'static str], run: Run) -> Method {
+    Method { name, parameters, cookie: false, run }
+}
+
+/// What only a reader of the cookie may call.
+const fn guarded(name: &'static str, parameters: &'static [&'static str], run: Run) -> Method {
+    Method { name, parameters, cookie: true, run }
+}
+
+fn reply<T: Serialize>(call: &mut Call, method: fn(&mut Call) -> Result<T, RpcError>) -> Result<Reply, RpcError> {
+    let result = method(call)?;
+    call.reply(&result)
+}
+
+/// Every method, in the order of docs/RPC.md.
+pub(super) const METHODS: &[Method] = &[
+    open("node_info", &[], |call| reply(call, node::info)),
+    open("chain_head", &[], |call| reply(call, chain::head)),
+    open("chain_header", &["height or hash"], |call| reply(call, chain::header)),
+    open("chain_headers", &["from", "count"], |call| reply(call, chain::headers)),
+    open("chain_block", &["height or hash", "raw"], |call| reply(call, chain::block)),
+    open("chain_tips", &[], |call| reply(call, chain::tips)),
+    open("tx_submit", &["hex"], |call| reply(call, submit::transaction)),
+    open("tx_get", &["txid"], |call| reply(call, chain::transaction)),
+    open("account_get", &["address"], |call| reply(call, account::get)),
+    open("account_proof", &["address"], |call| reply(call, account::proof)),
+    open("mempool_info", &[], |call| reply(call, mempool::info)),
+    open("mempool_list", &["cursor", "limit"], |call| reply(call, mempool::list)),
+    open("mining_template", &["address"], |call| reply(call, mining::template)),
+    open("mining_submit", &["hex"], |call| reply(call, submit::block)),
+    guarded("mining_set", &["threads"], |call| reply(call, mining::set)),
+    guarded("mining_generate", &["count", "address"], |call| reply(call, mining::generate)),
+];

@@ -1,0 +1,67 @@
+//! The JSON-RPC server: how wallets, miners and people ask a node and tell it things.
+//!
+//! A request's journey: `server` accepts the connection, `guard` refuses strangers' pages, `endpoint` reads the body and
+//! `auth` looks at the cookie, `dispatch` finds the method, `call` reads its parameters on a thread that may block, and
+//! `methods` answer: reads from a snapshot of the store, the rest from the engine through its mailbox. Every bound is in
+//! `limits`, every error has a code, a sentence and a next step (`error`).
+
+mod auth;
+mod call;
+mod dispatch;
+mod endpoint;
+mod error;
+mod guard;
+mod health;
+mod limits;
+mod methods;
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use drystone_core::address::encode_address;
+use drystone_core::hash::BlockHash;
+use drystone_core::key::AccountId;
+use drystone_core::params::ChainParams;
+use tokio::sync::Semaphore;
+
+pub use auth::{COOKIE_FILE, Cookie};
+pub use server::RpcServer;
+
+use crate::mailbox::Mailbox;
+use crate::store::Store;
+
+/// What the methods answer from.
+pub struct Rpc {
+    params: Arc<ChainParams>,
+    chain_id: BlockHash,
+    store: Arc<Store>,
+    mailbox: Mailbox,
+    cookie: Cookie,
+    batch_secret: [u8; 32],
+    hash_rate: Arc<AtomicU64>,
+    /// One for each call that may be worked on at once.
+    places: Arc<Semaphore>,
+}
+
+impl Rpc {
+    /// Methods over a node's parts. `batch_secret` is 32 secret random bytes that seed signature batches; `hash_rate` is
+    /// where the miner writes how many hashes a second it tries.
+    pub fn new(
+        params: Arc<ChainParams>,
+        store: Arc<Store>,
+        mailbox: Mailbox,
+        cookie: Cookie,
+        batch_secret: [u8; 32],
+        hash_rate: Arc<AtomicU64>,
+    ) -> Rpc {
+        let chain_id = params.chain_id();
+        let places = Arc::new(Semaphore::new(limits::MAX_CALLS));
+        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, places }
+    }
+
+    /// The address of an account on this chain.
+    fn address(&self, account: &AccountId) -> String {
+        encode_address(&self.params.address_prefix, account)
+    }
+}

@@ -1,0 +1,126 @@
+//! The HTTP server: which connections are served, for how long, and what stands at which path.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::Rpc;
+use super::endpoint::{Endpoint, call};
+use super::guard::Guard;
+use super::health::{health, ready};
+use super::limits::{
+    ACCEPT_PAUSE, CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, STOP_TIMEOUT, max_request_bytes,
+};
+
+/// A running RPC server.
+pub struct RpcServer {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl RpcServer {
+    /// Listens on `address`, where port 0 takes a free one, and serves until it is stopped or dropped. `names` are the
+    /// names beside `localhost` and the address itself that requests may call this node by.
+    ///
+    /// # Errors
+    /// If the address cannot be bound.
+    pub async fn start(address: SocketAddr, names: &[String], rpc: Rpc) -> io::Result<RpcServer> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let router = router(Guard::new(address.ip(), names), Arc::new(rpc));
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(serve(listener, router, stopped));
+        Ok(RpcServer { address, stop, serving })
+    }
+
+    /// The real address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more requests, gives the ones under way a second to end, and closes every connection.
+    pub async fn stop(self) {
+        // Both fail only where the server has ended already.
+        let _ = self.stop.send(());
+        let _ = self.serving.await;
+    }
+}
+
+/// Serves connections, at most [`MAX_CONNECTIONS`] at once, until `stopped` resolves.
+async fn serve(listener: TcpListener, router: Router, mut stopped: oneshot::Receiver<()>) {
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = &mut stopped => break,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) if connections.len() >= MAX_CONNECTIONS => turn_away(stream),
+            Ok((stream, _)) => {
+                let service = TowerToHyperService::new(router.clone());
+                let connection = http.serve_connection(TokioIo::new(stream), service);
+                // A connection that fails or outlives its time concerns nobody but its client.
+                connections.spawn(timeout(CONNECTION_TIMEOUT, graceful.watch(connection)));
+            }
+            Err(error) => {
+                tracing::warn!("the RPC server cannot accept a connection: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::info!("the RPC server closes {} connections that are still busy", connections.len());
+    }
+    connections.shutdown().await;
+}
+
+/// Says why, as far as the client still listens, and closes.
+fn turn_away(stream: TcpStream) {
+    let reason = format!("all {MAX_CONNECTIONS} connections are in use; try again\n");
+    let length = reason.len();
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nconnection: close";
+    let _ = stream.into_std().and_then(|mut stream| {
+        stream.write_all(format!("{head}\r\ncontent-length: {length}\r\n\r\n{reason}").as_bytes())
+    });
+}
+
+/// What stands at which path.
+fn router(guard: Guard, rpc: Arc<Rpc>) -> Router {
+    let endpoint = Arc::new(Endpoint::new(rpc.clone()));
+    let limit = DefaultBodyLimit::max(max_request_bytes(&rpc.params));
+    Router::new()
+        .route("/rpc", any(call).layer(limit).with_state(endpoint))
+        .route("/ready", get(ready))
+        .route("/health", get(health))
+        .with_state(rpc)
+        .fallback(async || (StatusCode::NOT_FOUND, "here are /rpc, /ready and /health\n"))
+        .layer(from_fn_with_state(Arc::new(guard), keep_strangers_out))
+}
+
+async fn keep_strangers_out(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.check(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(stranger) => (StatusCode::FORBIDDEN, format!("{stranger}\n")).into_response(),
+    }
+}

@@ -1,0 +1,99 @@
+//! The store: everything a node keeps on disk, in one file, one table for each kind of record.
+//!
+//! [`Snapshot`] reads one committed state and can serve as core's state view; [`Update`] gathers the changes of a chain
+//! update and commits them at once. Commits are durable and survive a cut at any point: two-phase, so that no crash can
+//! pass attacker-chosen block bytes off as committed pages, and with the allocator saved in each, so that a start after a
+//! kill does not walk the file. `tables.rs` is the whole on-disk vocabulary; docs/STORAGE.md explains it.
+//!
+//! There is one seam, redb's `StorageBackend`: a file in production, memory in simulation, and in crash tests one that
+//! fails on purpose.
+
+mod error;
+mod index;
+#[cfg(test)]
+mod measure;
+mod migrate;
+mod open;
+mod snapshot;
+mod tables;
+mod update;
+mod verify;
+
+use drystone_core::hash::StateRoot;
+use drystone_core::params::ChainParams;
+use drystone_core::state;
+use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
+
+pub use error::{Record, StoreError};
+pub use index::Indexes;
+pub use open::StoreOptions;
+pub use snapshot::Snapshot;
+pub use tables::{FORMAT, HeaderRecord, HistoryEntry, HistoryPlace, Role, TransactionPlace, Validity};
+pub use update::Update;
+pub use verify::{VerifyFailure, VerifyReport, replay, verify};
+
+/// An open store. Snapshots and updates may move to any thread. Dropping the store closes the file: snapshots that are left
+/// then answer [`StoreError::Stopped`].
+pub struct Store {
+    database: Database,
+    indexes: Indexes,
+}
+
+impl Store {
+    /// What the store holds now.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::new(&self.database.begin_read()?, self.indexes)
+    }
+
+    /// Begins an update. There is one at a time: a second call waits until the first is committed or dropped.
+    pub fn begin(&self) -> Result<Update, StoreError> {
+        Ok(Update::new(begin_write(&self.database)?, self.indexes))
+    }
+
+    /// Takes the state, the main chain and the indexes back to genesis in a commit of its own. Headers and bodies stay,
+    /// so that the blocks can be connected again from disk: the repair of a state that is rotten.
+    pub fn reset_state(&self, params: &ChainParams) -> Result<(), StoreError> {
+        let transaction = begin_write(&self.database)?;
+        transaction.delete_table(tables::LEAVES)?;
+        transaction.delete_table(tables::PAGES)?;
+        transaction.delete_table(tables::HISTORY)?;
+        update::write_state(&transaction, &open::genesis_changes(params))?;
+        transaction.delete_table(tables::UNDO)?;
+        transaction.open_table(tables::UNDO)?;
+        transaction.delete_table(tables::MAIN)?;
+        transaction.open_table(tables::MAIN)?.insert(&tables::height_key(0), &params.chain_id().0)?;
+        index::clear_transactions(&transaction)?;
+        index::clear_accounts(&transaction)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Computes the pages of the state tree anew from the leaves, in a commit of its own, and returns the root, which
+    /// the caller holds against the tip's header: the repair of rotten pages, if the leaves are sound.
+    pub fn rebuild_pages(&self) -> Result<StateRoot, StoreError> {
+        let snapshot = self.snapshot()?;
+        let transaction = begin_write(&self.database)?;
+        transaction.delete_table(tables::PAGES)?;
+        let mut pages = transaction.open_table(tables::PAGES)?;
+        let mut written = Ok(());
+        let (root, _) = state::rebuild(&snapshot, |path, page| {
+            if written.is_ok() {
+                written = pages.insert(path.to_bytes().as_slice(), page.to_bytes().as_slice()).map(drop);
+            }
+        })?;
+        written?;
+        drop(pages);
+        transaction.commit()?;
+        Ok(root)
+    }
+}
+
+/// Every write goes through here, so that every commit has the same guarantees.
+fn begin_write(database: &Database) -> Result<WriteTransaction, StoreError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate).expect("no savepoint was made");
+    // Without it a start after a kill walks the whole file.
+    transaction.set_quick_repair(true);
+    // Part of quick repair, named because block bytes are attacker-chosen and page checksums are not cryptographic.
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
