@@ -1,0 +1,106 @@
+//! `drystone-wallet`: keys, signing, and checks that trust no node.
+//!
+//! A command goes the same way each time: [`cli`] says what was typed; [`chain`] decides which genesis holds, from what
+//! the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
+//! words stand for; [`rpc`] asks nodes, and [`headers`] believes only the work that it has checked from genesis.
+//! [`commands`] put these together, and either report or fail with a [`error::Failure`].
+
+mod account;
+mod chain;
+mod cli;
+mod commands;
+mod error;
+mod files;
+mod headers;
+mod keystore;
+mod mnemonic;
+mod password;
+mod rpc;
+#[cfg(test)]
+mod testing;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode as ProcessExit;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use cli::{Cli, Command};
+use commands::Report;
+use error::{ExitCode, Failure};
+
+fn main() -> ProcessExit {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Also a command line that cannot be parsed is answered in the form that it asks for.
+    let wants_json = arguments.iter().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
+        Err(error) => return finish(Err(usage_failure(&error)), wants_json),
+    };
+    finish(run(&cli), cli.options.json)
+}
+
+fn run(cli: &Cli) -> Result<Report, Failure> {
+    match &cli.command {
+        Command::New { accounts } => commands::new::run(&cli.options, *accounts),
+        Command::Address => commands::address::run(&cli.options),
+        Command::Balance { address } => commands::balance::run(&cli.options, address.as_deref()),
+        Command::Send(send) => commands::send::run(&cli.options, send),
+    }
+}
+
+/// The parser's first paragraph says what is wrong; after it comes the usage, which `--help` shows in full.
+fn usage_failure(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let paragraph = paragraph.join(" ");
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command given",
+        _ => paragraph.strip_prefix("error: ").unwrap_or(&paragraph),
+    };
+    Failure::new(ExitCode::Usage, message, "see: drystone-wallet --help")
+}
+
+/// Prints the outcome: JSON always on standard output, a failure's text on standard error.
+fn finish(outcome: Result<Report, Failure>, json: bool) -> ProcessExit {
+    let printed = match &outcome {
+        Ok(report) if json => writeln!(io::stdout(), "{}", report.json),
+        Ok(report) => writeln!(io::stdout(), "{}", report.text),
+        Err(failure) if json => writeln!(io::stdout(), "{}", failure.to_json()),
+        Err(failure) => writeln!(io::stderr(), "{failure}"),
+    };
+    match (outcome, printed) {
+        (Err(failure), _) => ProcessExit::from(failure.code as u8),
+        (Ok(_), Err(reason)) => {
+            let next = "see what was done with: drystone-wallet balance";
+            let failure = Failure::new(ExitCode::Unexpected, format!("cannot print the outcome: {reason}"), next);
+            // Standard error may be gone as well, and then there is nobody to tell.
+            let _ = writeln!(io::stderr(), "{failure}");
+            ProcessExit::from(ExitCode::Unexpected as u8)
+        }
+        (Ok(_), Ok(())) => ProcessExit::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_one_line() {
+        for (line, words) in [
+            ("w", "no command given"),
+            ("w send", "<TO>"),
+            ("w nothing", "nothing"),
+            ("w --dev 10 address", "10"),
+            ("w balance --colour", "--colour"),
+        ] {
+            let failure = usage_failure(&Cli::try_parse_from(line.split(' ')).unwrap_err());
+            assert_eq!(failure.code, ExitCode::Usage);
+            assert!(failure.message.contains(words), "{line}: {failure}");
+            assert!(!failure.message.contains('\n'));
+        }
+    }
+}
