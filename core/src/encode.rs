@@ -7,7 +7,7 @@
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::enc::write::Writer;
-use bincode::error::EncodeError;
+use bincode::error::{DecodeError as BincodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,7 +36,7 @@ pub enum DecodeError {
     },
     /// The bytes end early or do not form a value.
     #[error("malformed: {0}")]
-    Malformed(String),
+    Malformed(&'static str),
     /// Bytes follow the value.
     #[error("{0} bytes follow the value")]
     Trailing(usize),
@@ -78,13 +78,22 @@ pub fn decode_capped<T: Serialize + DeserializeOwned>(bytes: &[u8], max: usize) 
         return Err(DecodeError::TooLong { length: bytes.len(), max });
     }
     let (value, used) = bincode::serde::decode_from_slice::<T, _>(bytes, CONFIG)
-        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+        .map_err(|error| DecodeError::Malformed(in_words(&error)))?;
     if used < bytes.len() {
         return Err(DecodeError::Trailing(bytes.len() - used));
     }
     let mut same = Same(bytes);
     bincode::serde::encode_into_writer(&value, &mut same, CONFIG).map_err(|_| DecodeError::NotCanonical)?;
     if same.0.is_empty() { Ok(value) } else { Err(DecodeError::NotCanonical) }
+}
+
+/// bincode's errors print its own types; people need less and clearer words.
+fn in_words(error: &BincodeError) -> &'static str {
+    match error {
+        BincodeError::UnexpectedEnd { .. } => "the bytes end early",
+        BincodeError::LimitExceeded => "a length claims more than any input holds",
+        _ => "a field holds no possible value",
+    }
 }
 
 /// Decodes a value from the hex of its canonical bytes.

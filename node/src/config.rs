@@ -1,6 +1,7 @@
 //! What a node is to do: the flags, then the configuration file, then the defaults.
 
 use std::fs;
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf, absolute};
@@ -16,6 +17,9 @@ use crate::cli::{NodeOptions, RunOptions};
 use crate::data::DataDir;
 use crate::failure::Failure;
 use crate::logging::Level;
+
+/// The largest file that is read as a genesis or a configuration, in bytes: room for two million allocations.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// Where a node answers unless told otherwise.
 pub(crate) const DEFAULT_RPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8645);
@@ -113,7 +117,7 @@ impl Config {
 
 /// Reads and checks a genesis file.
 pub(crate) fn read_genesis(path: &Path) -> Result<ChainParams, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| Failure::io("read the genesis file", path, &error))?;
+    let text = read_capped(path).map_err(|error| Failure::io("read the genesis file", path, &error))?;
     ChainParams::from_json(&text).map_err(|error| {
         Failure::new(
             format_args!("{} is not a genesis file: {error}", path.display()),
@@ -132,8 +136,18 @@ fn read_address(params: &ChainParams, text: &str) -> Result<AccountId, Failure> 
     })
 }
 
+/// Reads a text file of at most [`MAX_FILE_BYTES`].
+fn read_capped(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 256 MiB"));
+    }
+    Ok(text)
+}
+
 fn read_file(path: &Path) -> Result<File, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| Failure::io("read the configuration", path, &error))?;
+    let text = read_capped(path).map_err(|error| Failure::io("read the configuration", path, &error))?;
     parse_file(path, &text)
 }
 

@@ -1,6 +1,6 @@
 //! `drystone-node genesis`: check, show and write the files that start chains.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -179,7 +179,11 @@ fn create(path: &Path, text: &str) -> Result<(), Failure> {
         .create_new(true)
         .open(path)
         .map_err(|error| Failure::io("create", path, &error))?;
-    file.write_all(text.as_bytes()).map_err(|error| Failure::io("write", path, &error))
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        // Half a file would stand in the way of the next try. It is this call's own.
+        let _ = fs::remove_file(path);
+        Failure::io("write", path, &error)
+    })
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub(crate) fn execute(options: &VerifyOptions) -> Result<String, Failure> {
             format_args!("drystone-node verify --repair --data-dir {}", data.path().display()),
         ));
     }
-    let from = store.snapshot()?.tip()?.height;
+    let from = store.snapshot()?.tip().map_or_else(|_| "unknown".to_owned(), |tip| tip.height.to_string());
     repair(&store, &params)?;
     let text = check(&store, &params).map_err(|failure| {
         Failure::new(
@@ -63,7 +63,11 @@ pub(crate) fn execute(options: &VerifyOptions) -> Result<String, Failure> {
         )
     })?;
     let to = store.snapshot()?.tip()?.height;
-    let shorter = if to < from { ": a block above is damaged, the node asks its peers for it" } else { "" };
+    let shorter = if from.parse().is_ok_and(|from: u64| to < from) {
+        ": a block above is damaged, the node asks its peers for it"
+    } else {
+        ""
+    };
     Ok(format!("found      {failure}\nrepaired   from the blocks on disk, height {from} to {to}{shorter}\n{text}"))
 }
 
@@ -112,7 +116,13 @@ fn describe(params: &ChainParams, report: &VerifyReport, replayed: bool) -> Stri
         "not done: some bodies are not held"
     };
     let lines = [
-        ("headers", format!("{} known; each follows from its parent by every rule and has its work", report.headers)),
+        (
+            "headers",
+            format!(
+                "{} known; each in its place, and those of the main chain right by every rule, with their work",
+                report.headers
+            ),
+        ),
         (
             "bodies",
             format!("{} held, with {} transactions; each under its header's root", report.bodies, report.transactions),

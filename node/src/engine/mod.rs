@@ -428,11 +428,7 @@ impl Engine {
 
     /// Revalidates what the last run saved, on the chain that it belongs to. What does not hold any more is dropped.
     fn load_mempool(&mut self) -> Result<(), Fault> {
-        let saved = match self.snapshot.mempool() {
-            // Nobody was promised that these are kept, so no node fails to start for them.
-            Err(StoreError::Rotten(Record::Mempool(_))) => Vec::new(),
-            saved => saved?,
-        };
+        let saved = self.snapshot.mempool()?;
         let rules = self.params.rules_at(self.tip.height + 1);
         let check = |transaction| check_transaction(transaction, rules, &self.chain_id).ok();
         // They return as those of abandoned blocks do, of which an account may have more than it could hand in.

@@ -90,8 +90,6 @@ pub enum Record {
     AccountHistory(u64),
     /// A head of the header tree.
     Tip(BlockHash),
-    /// A saved transaction of the mempool, by its number.
-    Mempool(u64),
     /// A named value.
     Meta(&'static str),
 }
@@ -110,7 +108,6 @@ impl fmt::Display for Record {
             Record::Transaction(txid) => write!(f, "index entry of transaction {txid}"),
             Record::AccountHistory(height) => write!(f, "account history at height {height}"),
             Record::Tip(hash) => write!(f, "tip {hash}"),
-            Record::Mempool(number) => write!(f, "saved mempool transaction {number}"),
             Record::Meta(name) => write!(f, "value {name:?}"),
         }
     }

@@ -19,10 +19,12 @@ mod tables;
 mod update;
 mod verify;
 
-use drystone_core::hash::StateRoot;
+use std::collections::{BTreeMap, BTreeSet};
+
+use drystone_core::hash::{BlockHash, StateRoot};
 use drystone_core::params::ChainParams;
 use drystone_core::state;
-use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 pub use error::{Record, StoreError};
 pub use index::Indexes;
@@ -54,6 +56,7 @@ impl Store {
     /// so that the blocks can be connected again from disk: the repair of a state that is rotten.
     pub fn reset_state(&self, params: &ChainParams) -> Result<(), StoreError> {
         let transaction = begin_write(&self.database)?;
+        reset_headers(&transaction)?;
         transaction.delete_table(tables::LEAVES)?;
         transaction.delete_table(tables::PAGES)?;
         transaction.delete_table(tables::HISTORY)?;
@@ -85,6 +88,32 @@ impl Store {
         transaction.commit()?;
         Ok(root)
     }
+}
+
+/// Notes of the main chain's blocks that they were connected once, and lists the heads of the header tree anew.
+fn reset_headers(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    let main = transaction.open_table(tables::MAIN)?;
+    let mut headers = transaction.open_table(tables::HEADERS)?;
+    for entry in main.range::<&[u8; 8]>(&tables::height_key(1)..)? {
+        let hash = BlockHash(*entry?.1.value());
+        if let Some(record) = snapshot::read_header(&headers, &hash)? {
+            headers.insert(&hash.0, &HeaderRecord { validity: Validity::Connected, ..record }.to_bytes())?;
+        }
+    }
+    let mut heads = BTreeMap::new();
+    let mut parents = BTreeSet::new();
+    for entry in headers.iter()? {
+        let (hash, bytes) = entry?;
+        let record = HeaderRecord::from_bytes(&BlockHash(*hash.value()), bytes.value())?;
+        heads.insert(record.hash, record.work);
+        parents.insert(record.header.prev_hash);
+    }
+    transaction.delete_table(tables::TIPS)?;
+    let mut tips = transaction.open_table(tables::TIPS)?;
+    for (hash, work) in heads.iter().filter(|(hash, _)| !parents.contains(hash)) {
+        tips.insert(&tables::tip_key(*work, hash), ())?;
+    }
+    Ok(())
 }
 
 /// Every write goes through here, so that every commit has the same guarantees.

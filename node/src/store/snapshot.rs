@@ -155,16 +155,14 @@ impl Snapshot {
             .collect()
     }
 
-    /// The transactions that the last shutdown saved, in the order in which they were given.
+    /// The transactions that were saved last, in the order in which they were given. One that cannot be decoded any more
+    /// is left out: it takes no other with it.
     pub fn mempool(&self) -> Result<Vec<Transaction>, StoreError> {
         let entries = self.mempool.range::<&[u8; 8]>(..)?;
         entries
-            .map(|entry| {
-                let (number, bytes) = entry?;
-                let rotten = StoreError::Rotten(Record::Mempool(u64::from_be_bytes(*number.value())));
-                decode(bytes.value()).map_err(|_| rotten)
-            })
-            .collect()
+            .filter_map(|entry| entry.map(|(_, bytes)| decode(bytes.value()).ok()).transpose())
+            .collect::<Result<_, _>>()
+            .map_err(StoreError::from)
     }
 }
 

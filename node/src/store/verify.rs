@@ -19,7 +19,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use super::error::StoreError;
 use super::index::{account_entries, transaction_entries};
 use super::snapshot::{Snapshot, decode_leaf};
-use super::tables::{HeaderRecord, HistoryEntry, tip_from_key, tip_key};
+use super::tables::{HeaderRecord, HistoryEntry, Validity, tip_from_key, tip_key};
 
 /// How many headers of the main chain are read at a time.
 const HEADER_BATCH: usize = 1024;
@@ -69,6 +69,9 @@ pub enum VerifyFailure {
     /// A header's height or work is not its parent's plus its own.
     #[error("header {0} has a height or a work that do not follow from its parent")]
     Place(BlockHash),
+    /// A block of the main chain is not marked as one that was connected.
+    #[error("the block at height {0} is on the main chain, but is not marked as connected")]
+    Validity(u64),
     /// A header of the main chain breaks a rule by itself.
     #[error("the header at height {height}: {error}")]
     Header {
@@ -258,6 +261,9 @@ fn verify_main_chain(
     let mut entries = 0;
     while let Some((record, _)) = chain.next()? {
         let height = record.height;
+        if record.validity != Validity::Connected {
+            return Err(VerifyFailure::Validity(height));
+        }
         if height > 0 && snapshot.undo(&record.hash)?.is_none() {
             return Err(VerifyFailure::Undo(height));
         }

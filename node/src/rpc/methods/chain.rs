@@ -53,7 +53,12 @@ pub(super) fn block(call: &mut Call) -> Result<BlockReply, RpcError> {
 
 pub(super) fn tips(call: &mut Call) -> Result<Vec<TipInfo>, RpcError> {
     let snapshot = call.rpc.store.snapshot()?;
-    let heads = snapshot.tips().take(MAX_TIPS).collect::<Result<Vec<_>, _>>()?;
+    let active = snapshot.tip()?;
+    let mut heads = snapshot.tips().take(MAX_TIPS).collect::<Result<Vec<_>, _>>()?;
+    // An invalid block may stand on the active tip, which then is no head of the header tree.
+    if !heads.contains(&(active.work, active.hash)) {
+        heads.insert(0, (active.work, active.hash));
+    }
     heads
         .into_iter()
         .map(|(work, hash)| {

@@ -14,6 +14,7 @@ use crate::engine::message::Accepted;
 use crate::engine::verdict::Refusal;
 use crate::rpc::call::Call;
 use crate::rpc::error::RpcError;
+use crate::store::{Record, StoreError};
 
 pub(super) fn transaction(call: &mut Call) -> Result<Txid, RpcError> {
     let transaction: Transaction = decode_hex(&call.next::<String>()?).map_err(|error| {
@@ -46,6 +47,9 @@ pub(super) fn block(call: &mut Call) -> Result<BlockSubmitted, RpcError> {
     let parent = snapshot.header(&parent)?.ok_or_else(|| refuse(Refusal::MissingParent(parent)))?;
     // Its place before its signatures, which cost a thousand times more. The clock is the engine's business.
     let grandparent = snapshot.header(&parent.header.prev_hash)?;
+    if parent.height > 0 && grandparent.is_none() {
+        return Err(StoreError::Rotten(Record::Header(parent.header.prev_hash)).into());
+    }
     let place = parent.child_context(grandparent.as_ref());
     match check_header_in_context(&header, &place, &call.rpc.params, u64::MAX) {
         Err(ContextFailure::Invalid(error)) => return Err(refuse(error)),
