@@ -1,0 +1,510 @@
+//! The RPC of the real program: what it answers, and what it survives.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use drystone_core::address::encode_address;
+use drystone_core::amount::Amount;
+use drystone_core::api::{
+    AccountInfo, AccountProof, BlockReply, ErrorCode, HeaderInfo, Hex, MempoolPage, MiningTemplate, NodeInfo, TipInfo,
+    TransactionInfo, TransactionStatus,
+};
+use drystone_core::block::{Block, Header};
+use drystone_core::encode::encode;
+use drystone_core::genesis::dev_params;
+use drystone_core::hash::BlockHash;
+use drystone_core::key::{AccountId, SecretKey};
+use drystone_core::miner::{Control, Job, mine};
+use drystone_core::state::{Leaf, StateKey};
+use drystone_core::transaction::{Memo, Transaction, TransactionBody};
+use drystone_tests::chain::TestChain;
+use drystone_tests::program::{Node, Response, read_response};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, from_value, json, to_value};
+use tempfile::TempDir;
+
+/// The most connections that a node serves at once.
+const MAX_CONNECTIONS: usize = 64;
+
+/// A development node that mines only when it is told to.
+fn node() -> (TempDir, Node) {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0", "--log", "warn"]);
+    (root, node)
+}
+
+fn get<T: DeserializeOwned>(node: &Node, method: &str, params: Value) -> T {
+    let result = node.call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"));
+    from_value(result).unwrap_or_else(|error| panic!("{method}: {error}"))
+}
+
+/// The code of the refusal, once it is certain that it is one line and says what to do next.
+fn refusal(node: &Node, method: &str, params: Value) -> (ErrorCode, String) {
+    let error = node.call(method, params.clone()).expect_err(&format!("{method} {params}"));
+    refusal_of(&error)
+}
+
+fn refusal_of(error: &Value) -> (ErrorCode, String) {
+    let code = ErrorCode::from_number(error["code"].as_i64().unwrap() as i32).expect("a documented code");
+    assert_eq!(error["data"]["name"], code.name(), "{error}");
+    for text in [&error["message"], &error["data"]["next"]] {
+        let text = text.as_str().unwrap();
+        assert!(!text.is_empty() && !text.contains(char::is_control) && text.len() < 400, "{error}");
+    }
+    let message = error["message"].as_str().unwrap().to_owned();
+    assert!(!message.to_lowercase().contains("internal error"), "{error}");
+    (code, message)
+}
+
+fn refusal_in(response: &Response) -> ErrorCode {
+    let reply: Value = serde_json::from_str(&response.body).expect(&response.body);
+    refusal_of(&reply["error"]).0
+}
+
+fn address(index: u8) -> String {
+    encode_address("tdry", &SecretKey::dev(index).account())
+}
+
+fn payment(from: u8, to: &AccountId, amount: u64, fee: u64, nonce: u64) -> Transaction {
+    let key = SecretKey::dev(from);
+    let (from, amount, fee, memo) = (key.account(), Amount(amount), Amount(fee), Memo::default());
+    TransactionBody { from, to: *to, amount, fee, nonce, memo }.sign(&dev_params().chain_id(), &key)
+}
+
+fn raw(transaction: &Transaction) -> Value {
+    json!([hex::encode(encode(transaction))])
+}
+
+fn info_request() -> Vec<u8> {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "node_info" }).to_string().into_bytes()
+}
+
+fn is_alive(node: &Node) -> bool {
+    node.post(&[], &info_request()).status == 200
+}
+
+#[test]
+fn a_payment_is_pending_then_confirmed_and_proved() {
+    let (_root, node) = node();
+    let to = AccountId([9; 32]);
+    let transaction = payment(0, &to, 5_000_000, 1_000, 0);
+    let txid = transaction.txid();
+    assert_eq!(node.call("tx_submit", raw(&transaction)), Ok(json!(txid)));
+    assert_eq!(node.call("tx_submit", raw(&transaction)), Ok(json!(txid)), "submitting again changes nothing");
+    let pending: TransactionInfo = get(&node, "tx_get", json!([txid]));
+    assert_eq!((pending.status, pending.raw), (TransactionStatus::Pending, Hex(transaction.clone())));
+    let account: AccountInfo = get(&node, "account_get", json!([address(0)]));
+    assert_eq!((account.nonce, account.pending_nonce), (0, 1));
+
+    let hashes: Vec<BlockHash> = get(&node, "mining_generate", json!([3, address(1)]));
+    assert_eq!(hashes.len(), 3);
+    let confirmed: TransactionInfo = get(&node, "tx_get", json!([txid]));
+    let expected = TransactionStatus::Confirmed { height: 1, block_hash: hashes[0], index: 0, confirmations: 3 };
+    assert_eq!(confirmed.status, expected);
+    let miner: AccountInfo = get(&node, "account_get", json!([address(1)]));
+    assert_eq!(miner.immature, Amount(3 * 2_000_000_000 + 1_000));
+
+    let proof: AccountProof = get(&node, "account_proof", json!([encode_address("tdry", &to)]));
+    let header = proof.header.0;
+    assert_eq!((header.hash(), proof.hash, proof.height), (hashes[2], hashes[2], 3));
+    assert_eq!(proof.account.balance, Amount(5_000_000));
+    let proved = proof.proof.0.verify(&header.state_root, &StateKey::account(&to));
+    assert_eq!(proved, Ok(Some(Leaf::Account(proof.account))));
+    let absent: AccountProof = get(&node, "account_proof", json!([encode_address("tdry", &AccountId([8; 32]))]));
+    assert_eq!(absent.proof.0.verify(&header.state_root, &StateKey::account(&AccountId([8; 32]))), Ok(None));
+}
+
+#[test]
+fn blocks_are_found_by_height_and_hash_and_come_whole() {
+    let (_root, node) = node();
+    let hashes: Vec<BlockHash> = get(&node, "mining_generate", json!([5, address(0)]));
+    let genesis = dev_params().genesis_block();
+    let first: HeaderInfo = get(&node, "chain_header", json!([0]));
+    assert_eq!((first.hash, first.raw.0, first.confirmations), (dev_params().chain_id(), genesis.header, Some(6)));
+    let head: HeaderInfo = get(&node, "chain_head", json!([]));
+    assert_eq!((head.hash, head.height, head.confirmations), (hashes[4], 5, Some(1)));
+    let headers: Vec<Hex<Header>> = get(&node, "chain_headers", json!([1, 2000]));
+    assert_eq!(headers.iter().map(|header| header.0.hash()).collect::<Vec<_>>(), hashes);
+    assert_eq!(get::<Vec<Value>>(&node, "chain_headers", json!([5, 0])).len(), 0);
+    let BlockReply::Raw(block) = get(&node, "chain_block", json!([hashes[1], true])) else {
+        panic!("raw was asked for")
+    };
+    assert_eq!(block.0.header.hash(), hashes[1]);
+    let BlockReply::Fields(fields) = get(&node, "chain_block", json!([2])) else { panic!("raw was not asked for") };
+    assert_eq!((fields.header.hash, fields.bytes), (hashes[1], encode(&block.0).len() as u64));
+    let tips: Vec<TipInfo> = get(&node, "chain_tips", json!([]));
+    assert_eq!(tips.iter().map(|tip| tip.hash).collect::<Vec<_>>(), [hashes[4]]);
+}
+
+#[test]
+fn others_can_mine_from_a_template() {
+    let (_root, node) = node();
+    node.call("tx_submit", raw(&payment(0, &AccountId([9; 32]), 5_000_000, 1_000, 0))).unwrap();
+    let template: MiningTemplate = get(&node, "mining_template", json!([address(3)]));
+    assert_eq!((template.height, template.reward), (1, Amount(2_000_001_000)));
+    let block = template.block.0;
+    assert_eq!(block.body.transactions.len(), 1);
+    let job = Job::new(block.header).unwrap();
+    assert_eq!(template.target, BlockHash(job.target.value().to_le_bytes()));
+    let control = Control { cancelled: &|| false, clock: &|| template.time, hashes: &AtomicU64::new(0) };
+    let header = mine(&job, 1, &control).unwrap();
+    let bad = (0..).map(|nonce| Header { nonce, ..header }).find(|header| !job.target.is_met_by(&header.hash()));
+    let submit = |header: Header| json!([hex::encode(encode(&Block { header, body: block.body.clone() }))]);
+
+    assert_eq!(refusal(&node, "mining_submit", submit(bad.unwrap())).0, ErrorCode::InvalidBlock);
+    let accepted = json!({ "hash": header.hash(), "status": "connected" });
+    assert_eq!(node.call("mining_submit", submit(header)), Ok(accepted));
+    let again = json!({ "hash": header.hash(), "status": "known" });
+    assert_eq!(node.call("mining_submit", submit(header)), Ok(again));
+}
+
+#[test]
+fn submitted_blocks_make_branches() {
+    let (_root, node) = node();
+    let mut main = TestChain::new(&dev_params());
+    let mut other = main.clone();
+    let submit = |node: &Node, block: &Block| node.call("mining_submit", json!([hex::encode(encode(block))]));
+    let status = |reply: Result<Value, Value>| reply.unwrap()["status"].as_str().unwrap().to_owned();
+    assert_eq!(status(submit(&node, main.extend(&AccountId([1; 32]), vec![]).block())), "connected");
+    let beside = other.extend(&AccountId([2; 32]), vec![]);
+    assert_eq!(status(submit(&node, beside.block())), "beside");
+    let first: HeaderInfo = get(&node, "chain_header", json!([beside.hash()]));
+    assert_eq!((first.height, first.confirmations), (1, None));
+    assert_eq!(get::<Vec<TipInfo>>(&node, "chain_tips", json!([])).len(), 2);
+
+    let second = other.extend(&AccountId([2; 32]), vec![]);
+    let third = other.extend(&AccountId([2; 32]), vec![]);
+    let error = submit(&node, third.block()).unwrap_err();
+    assert_eq!(refusal_of(&error).0, ErrorCode::BlockNotYet, "its parent is missing");
+    assert_eq!(status(submit(&node, second.block())), "connected", "the heavier branch wins");
+    assert_eq!(get::<HeaderInfo>(&node, "chain_head", json!([])).hash, second.hash());
+}
+
+#[test]
+fn the_mempool_is_listed_page_by_page() {
+    let (_root, node) = node();
+    let mut expected = Vec::new();
+    for from in 0..4 {
+        for nonce in [0, 1, 3] {
+            let transaction = payment(from, &AccountId([9; 32]), 1_000_000, 1_000, nonce);
+            node.call("tx_submit", raw(&transaction)).unwrap();
+            expected.push((transaction.body.from, nonce, transaction.txid()));
+        }
+    }
+    expected.sort_unstable_by_key(|(from, nonce, _)| (*from, *nonce));
+    let mut listed = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page: MempoolPage = get(&node, "mempool_list", json!([cursor, 5]));
+        assert!(page.transactions.len() <= 5);
+        for entry in page.transactions {
+            assert_eq!(entry.score.is_none(), entry.transaction.nonce == 3);
+            listed.push(entry.transaction.txid);
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, expected.into_iter().map(|(_, _, txid)| txid).collect::<Vec<_>>());
+    let info = node.call("mempool_info", json!([])).unwrap();
+    assert_eq!((&info["transactions"], &info["gapped"]), (&json!(8), &json!(4)));
+}
+
+#[test]
+fn every_bad_parameter_has_its_own_answer() {
+    let (_root, node) = node();
+    node.call("mining_generate", json!([1, address(0)])).unwrap();
+    let (a, other) = (address(0), encode_address("dry", &AccountId([1; 32])));
+    let mistyped = a.replace("tdry1d", "tdry1q");
+    let unknown = "ab".repeat(32);
+    use ErrorCode::*;
+    let cases = [
+        ("node_info", json!([1]), InvalidParams),
+        ("node_info", json!({ "a": 1 }), InvalidParams),
+        ("node_info", json!("a"), InvalidParams),
+        ("node_information", json!([]), UnknownMethod),
+        ("", json!([]), UnknownMethod),
+        ("chain_header", json!([]), InvalidParams),
+        ("chain_header", json!([null]), InvalidParams),
+        ("chain_header", json!([-1]), InvalidParams),
+        ("chain_header", json!([1.5]), InvalidParams),
+        ("chain_header", json!(["1"]), InvalidParams),
+        ("chain_header", json!([unknown.clone() + "ab"]), InvalidParams),
+        ("chain_header", json!([[0, 1]]), InvalidParams),
+        ("chain_header", json!(["x".repeat(1 << 20)]), InvalidParams),
+        ("chain_header", json!([2]), NotFound),
+        ("chain_header", json!([u64::MAX]), NotFound),
+        ("chain_header", json!([unknown]), NotFound),
+        ("chain_headers", json!([0]), InvalidParams),
+        ("chain_headers", json!([0, 2001]), InvalidParams),
+        ("chain_headers", json!([0, "1"]), InvalidParams),
+        ("chain_headers", json!([2, 1]), NotFound),
+        ("chain_block", json!([0, "true"]), InvalidParams),
+        ("chain_block", json!([0, true, 1]), InvalidParams),
+        ("chain_block", json!([99]), NotFound),
+        ("tx_get", json!(["00"]), InvalidParams),
+        ("tx_get", json!([unknown]), NotFound),
+        ("tx_submit", json!([]), InvalidParams),
+        ("tx_submit", json!([5]), InvalidParams),
+        ("tx_submit", json!([""]), InvalidTransaction),
+        ("tx_submit", json!(["xyz"]), InvalidTransaction),
+        ("tx_submit", json!(["00".repeat(160)]), InvalidTransaction),
+        ("tx_submit", json!(["00".repeat(1_000_000)]), InvalidTransaction),
+        ("account_get", json!([]), InvalidParams),
+        ("account_get", json!([7]), InvalidParams),
+        ("account_get", json!([""]), InvalidAddress),
+        ("account_get", json!([mistyped]), InvalidAddress),
+        ("account_get", json!([other]), InvalidAddress),
+        ("account_proof", json!([other]), InvalidAddress),
+        ("mempool_list", json!([5]), InvalidParams),
+        ("mempool_list", json!(["x"]), InvalidParams),
+        ("mempool_list", json!([format!("{a}/x")]), InvalidParams),
+        ("mempool_list", json!([null, 0]), InvalidParams),
+        ("mempool_list", json!([null, 501]), InvalidParams),
+        ("mining_template", json!([other]), InvalidAddress),
+        ("mining_submit", json!(["zz"]), InvalidBlock),
+        ("mining_submit", json!(["00".repeat(200)]), InvalidBlock),
+        ("mining_set", json!([-1]), InvalidParams),
+        ("mining_set", json!([1025]), InvalidParams),
+        ("mining_generate", json!([1001, a]), InvalidParams),
+        ("mining_generate", json!([1]), InvalidParams),
+        ("mining_generate", json!([1, other]), InvalidAddress),
+    ];
+    for (method, params, expected) in cases {
+        let (code, message) = refusal(&node, method, params.clone());
+        let shown: String = params.to_string().chars().take(80).collect();
+        assert_eq!(code, expected, "{method} {shown}: {message}");
+    }
+}
+
+#[test]
+fn every_bad_payment_has_its_own_answer() {
+    let (_root, node) = node();
+    let to = AccountId([9; 32]);
+    let good = payment(0, &to, 1_000_000, 1_000, 0);
+    node.call("tx_submit", raw(&good)).unwrap();
+    let mut forged = good.clone();
+    forged.signature.0[40] ^= 1;
+    let elsewhere = {
+        let key = SecretKey::dev(0);
+        TransactionBody { nonce: 1, ..good.body.clone() }.sign(&BlockHash([1; 32]), &key)
+    };
+    use ErrorCode::*;
+    let cases = [
+        (forged, InvalidTransaction),
+        (elsewhere, InvalidTransaction),
+        (payment(0, &to, u64::MAX, 1_000, 1), InvalidTransaction),
+        (payment(0, &to, 10_000 * 100_000_000, 1_000, 1), InsufficientBalance),
+        (payment(0, &to, 10_000 * 100_000_000 - 1_100_000, 1_000, 1), BelowReserve),
+        (payment(0, &AccountId([8; 32]), 1, 1_000, 1), BelowReserve),
+        (payment(0, &to, 1_000_000, 1, 1), FeeTooLow),
+        (payment(0, &to, 1_000_000, 1_001, 0), ReplacementTooCheap),
+        (payment(0, &to, 1_000_000, 1_000, 64), NonceTooFar),
+    ];
+    for (transaction, expected) in cases {
+        let (code, message) = refusal(&node, "tx_submit", raw(&transaction));
+        assert_eq!(code, expected, "{message}");
+    }
+    node.call("mining_generate", json!([1, address(0)])).unwrap();
+    assert_eq!(refusal(&node, "tx_submit", raw(&good)).0, NonceUsed);
+}
+
+#[test]
+fn only_the_cookie_changes_the_node() {
+    let (_root, node) = node();
+    let cookie = node.data_dir.join(".cookie");
+    assert_eq!(fs::metadata(&cookie).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(node.cookie().len(), 64);
+    for (method, params) in [("mining_set", json!([1])), ("mining_generate", json!([1, address(0)]))] {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+        for headers in [vec![], vec![("authorization", "Bearer 00")], vec![("authorization", "Basic Og==")]] {
+            let response = node.post(&headers, request.as_bytes());
+            assert_eq!(refusal_in(&response), ErrorCode::Unauthorized);
+            assert!(response.body.contains(cookie.to_str().unwrap()), "{}", response.body);
+        }
+        let batch = format!("[{request}]");
+        assert!(node.post(&[], batch.as_bytes()).body.contains("unauthorized"));
+    }
+    let info: NodeInfo = get(&node, "node_info", json!([]));
+    assert_eq!((info.height, info.mining.threads), (0, 0), "nothing changed");
+    assert_eq!(node.call("mining_set", json!([2])).unwrap()["threads"], json!(2));
+}
+
+#[test]
+fn pages_of_strangers_are_kept_out() {
+    let (_root, node) = node();
+    let own = node.address.to_string();
+    let local = format!("localhost:{}", node.address.port());
+    let request = info_request();
+    for host in [own.as_str(), &local, "localhost", "127.0.0.1", "[::1]:1"] {
+        assert_eq!(node.post(&[("host", host)], &request).status, 200, "{host}");
+    }
+    assert_eq!(node.post(&[("origin", &format!("http://{own}"))], &request).status, 200);
+    for host in ["evil.example", "localhost.evil.example:8645", "10.1.2.3", "a@127.0.0.1"] {
+        for path in ["/rpc", "/ready", "/health", "/", "/elsewhere"] {
+            let response = node.request("POST", path, &[("host", host)], &request).unwrap();
+            assert_eq!((response.status, response.body.lines().count()), (403, 1), "{host}{path}");
+        }
+    }
+    for origin in ["http://evil.example", "null", "https://localhost"] {
+        assert_eq!(node.post(&[("origin", origin)], &request).status, 403, "{origin}");
+    }
+    for media_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""] {
+        assert_eq!(node.post(&[("content-type", media_type)], &request).status, 415, "{media_type}");
+    }
+    assert_eq!(node.post(&[("content-type", "application/json; charset=utf-8")], &request).status, 200);
+    for method in ["GET", "PUT", "OPTIONS", "DELETE"] {
+        let response = node.request(method, "/rpc", &[("content-type", "application/json")], &request).unwrap();
+        assert_eq!(response.status, 405, "{method}");
+    }
+}
+
+#[test]
+fn ready_and_health_tell_the_tip() {
+    let (_root, node) = node();
+    for path in ["/ready", "/health"] {
+        let response = node.request("GET", path, &[], &[]).unwrap();
+        let body: Value = serde_json::from_str(&response.body).unwrap();
+        let expected = json!({ "phase": "ready", "height": 0, "hash": dev_params().chain_id() });
+        assert_eq!((response.status, body), (200, expected));
+    }
+    assert_eq!(node.request("GET", "/", &[], &[]).unwrap().status, 404);
+}
+
+#[test]
+fn hostile_bodies_are_refused_and_the_node_lives_on() {
+    let (_root, node) = node();
+    let error = |body: &[u8]| {
+        let response = node.post(&[], body);
+        (response.status, refusal_in(&response))
+    };
+    use ErrorCode::*;
+    assert_eq!(error(b""), (400, InvalidRequest));
+    assert_eq!(error(b" \r\n"), (400, InvalidRequest));
+    assert_eq!(error(b"{"), (400, Parse));
+    assert_eq!(error(b"\xff\xfe"), (400, Parse));
+    assert_eq!(error(b"17"), (400, InvalidRequest));
+    assert_eq!(error(br#"{"jsonrpc":"2.0","method":"node_info"}"#), (400, InvalidRequest), "no id, so no reply");
+    assert_eq!(error(br#"{"jsonrpc":"1.0","id":1,"method":"node_info"}"#), (400, InvalidRequest));
+    assert_eq!(error(b"[]"), (400, InvalidRequest));
+
+    // Deep: as a request, as parameters, as one parameter.
+    let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+    assert_eq!(error("[".repeat(4_000_000).as_bytes()).0, 400);
+    assert_eq!(error("{\"a\":".repeat(800_000).as_bytes()).0, 400);
+    for params in [deep.clone(), format!("[{deep}]"), "[0".to_owned() + &",0".repeat(2_000_000) + "]"] {
+        let request = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"chain_header","params":{params}}}"#);
+        assert_eq!(error(request.as_bytes()), (200, InvalidParams));
+    }
+
+    // Batches: too many requests, too many of anything, and a good one of the largest size.
+    let one = String::from_utf8(info_request()).unwrap();
+    let batch = |count: usize| format!("[{}]", vec![one.as_str(); count].join(","));
+    assert_eq!(error(batch(33).as_bytes()), (400, InvalidRequest));
+    assert_eq!(error(format!("[0{}]", ",0".repeat(2_000_000)).as_bytes()), (400, InvalidRequest));
+    let replies: Vec<Value> = serde_json::from_str(&node.post(&[], batch(32).as_bytes()).body).unwrap();
+    assert!(replies.len() == 32 && replies.iter().all(|reply| reply["result"]["height"] == json!(0)));
+    let mixed = format!(r#"[{one},7,{{"jsonrpc":"2.0","id":2,"method":"no"}}]"#);
+    let replies: Vec<Value> = serde_json::from_str(&node.post(&[], mixed.as_bytes()).body).unwrap();
+    assert_eq!(refusal_of(&replies[1]["error"]).0, InvalidRequest);
+    assert_eq!((refusal_of(&replies[2]["error"]).0, &replies[2]["id"]), (UnknownMethod, &json!(2)));
+
+    // Too large: announced, and discovered while it comes.
+    assert_eq!(error(&vec![b' '; 5 << 20]), (413, InvalidRequest));
+    let mut stream = node.connect().unwrap();
+    let head = format!("POST /rpc HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n", node.address);
+    stream.write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes()).unwrap();
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    while stream.write_all(chunk.as_bytes()).is_ok() {}
+    assert!(is_alive(&node));
+}
+
+#[test]
+fn a_head_that_never_ends_is_refused() {
+    let (_root, node) = node();
+    let mut stream = node.connect().unwrap();
+    stream.write_all(b"POST /rpc HTTP/1.1\r\n").unwrap();
+    let line = format!("x: {}\r\n", "y".repeat(4096));
+    while stream.write_all(line.as_bytes()).is_ok() {}
+    assert!(is_alive(&node));
+}
+
+#[test]
+fn slow_clients_lose_their_connection() {
+    let (_root, node) = node();
+    let ends_within_20_s = |mut stream: TcpStream, begin: String, status: Option<u16>| {
+        let started = Instant::now();
+        stream.write_all(begin.as_bytes()).unwrap();
+        match status {
+            Some(status) => assert_eq!(read_response(&mut stream).unwrap().status, status),
+            // The node closes; whether it says so before is its own affair.
+            None => drop(stream.read_to_end(&mut Vec::new())),
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "{begin:?}");
+    };
+    let head = format!("POST /rpc HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n", node.address);
+    thread::scope(|scope| {
+        let node = &node;
+        let silent = || ends_within_20_s(node.connect().unwrap(), String::new(), None);
+        let half = || ends_within_20_s(node.connect().unwrap(), head.clone(), None);
+        let no_body =
+            || ends_within_20_s(node.connect().unwrap(), format!("{head}content-length: 9\r\n\r\n"), Some(408));
+        let idle = || {
+            let get = format!("GET /ready HTTP/1.1\r\nhost: {}\r\n\r\n", node.address);
+            ends_within_20_s(node.connect().unwrap(), get, None);
+        };
+        scope.spawn(silent);
+        scope.spawn(half);
+        scope.spawn(no_body);
+        scope.spawn(idle);
+        assert!(is_alive(node), "they keep nobody else waiting");
+    });
+}
+
+#[test]
+fn too_many_connections_are_turned_away_and_none_delays_the_end() {
+    let (_root, node) = node();
+    let mut open: Vec<TcpStream> = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut stream = node.connect().unwrap();
+        // A reply shows that the connection has its place.
+        stream.write_all(format!("GET /ready HTTP/1.1\r\nhost: {}\r\n\r\n", node.address).as_bytes()).unwrap();
+        assert_eq!(read_response(&mut stream).unwrap().status, 200);
+        open.push(stream);
+    }
+    let refused = read_response(&mut node.connect().unwrap()).unwrap();
+    assert_eq!((refused.status, refused.body.lines().count()), (503, 1));
+    open.truncate(MAX_CONNECTIONS - 8);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !node.request("GET", "/ready", &[], &[]).is_ok_and(|response| response.status == 200) {
+        assert!(Instant::now() < deadline, "places that are given up are not given away");
+    }
+    let mut half = node.connect().unwrap();
+    half.write_all(b"POST /rpc HTTP/1.1\r\n").unwrap();
+    let (status, took) = node.stop();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn many_at_once_all_get_their_answer() {
+    let (_root, node) = node();
+    let expected = to_value(dev_params().chain_id()).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let header = node.call("chain_header", json!([0])).unwrap();
+                    assert_eq!(header["hash"], expected);
+                    let account = node.call("account_get", json!([address(1)])).unwrap();
+                    assert_eq!(account["nonce"], json!(0));
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,133 @@
+//! docs/RPC.md is true: every documented request, sent to a real node in the order of the page, gets the documented reply.
+
+use std::fs;
+
+use drystone_core::amount::Amount;
+use drystone_core::api::ErrorCode;
+use drystone_core::encode::encode;
+use drystone_core::genesis::dev_params;
+use drystone_core::key::SecretKey;
+use drystone_core::transaction::{Memo, Transaction, TransactionBody};
+use drystone_tests::chain::TestChain;
+use drystone_tests::program::Node;
+use serde_json::{Value, json};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/RPC.md");
+
+/// What differs from run to run, by method and JSON pointer into the result: there only the type is compared.
+const VARYING: &[(&str, &str)] = &[
+    ("node_info", "/version"),
+    ("mining_template", "/time"),
+    ("mining_template", "/block"),
+    ("mining_generate", "/0"),
+];
+
+/// The payment of the page: account 0 pays account 1 12.5 stones.
+fn payment() -> Transaction {
+    let (from, to) = (SecretKey::dev(0), SecretKey::dev(1).account());
+    let (amount, fee, memo) = (Amount(1_250_000_000), Amount(1_000), Memo(b"rent".to_vec()));
+    let body = TransactionBody { from: from.account(), to, amount, fee, nonce: 0, memo };
+    body.sign(&dev_params().chain_id(), &from)
+}
+
+/// The `json` blocks of the page in their order.
+fn json_blocks(page: &str) -> Vec<Value> {
+    let blocks = page.split("\n```json\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    blocks.map(|block| serde_json::from_str(block).unwrap_or_else(|error| panic!("{error} in:\n{block}"))).collect()
+}
+
+/// The requests of the page with their replies.
+fn exchanges(page: &str) -> Vec<(Value, Value)> {
+    let blocks = json_blocks(page);
+    assert!(blocks.len().is_multiple_of(2), "each request is followed by its reply");
+    blocks.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+}
+
+fn type_of(value: &Value) -> Value {
+    json!(match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    })
+}
+
+/// Puts types in the place of what varies.
+fn mask(method: &str, mut reply: Value) -> Value {
+    for (_, pointer) in VARYING.iter().filter(|(name, _)| *name == method) {
+        if let Some(value) = reply.pointer_mut(&format!("/result{pointer}")) {
+            *value = type_of(value);
+        }
+    }
+    reply
+}
+
+#[test]
+fn every_documented_request_gets_the_documented_reply() {
+    let page = fs::read_to_string(PAGE).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0", "--log", "warn"]);
+    let authorization = format!("Bearer {}", node.cookie());
+    for (request, documented) in exchanges(&page) {
+        let method = request["method"].as_str().unwrap_or_default();
+        // The page shows one call without the cookie, which it says.
+        let refused = documented["error"]["code"] == json!(ErrorCode::Unauthorized.number());
+        let headers = if refused { vec![] } else { vec![("authorization", authorization.as_str())] };
+        let reply = node.post(&headers, request.to_string().as_bytes()).body;
+        let reply = reply.replace(node.data_dir.to_str().unwrap(), "DATA-DIR");
+        let reply: Value = serde_json::from_str(&reply).unwrap();
+        assert_eq!(mask(method, reply.clone()), mask(method, documented), "{request}\nreally gives\n{reply:#}");
+    }
+}
+
+#[test]
+fn the_documented_payment_and_block_are_what_the_page_says() {
+    let page = fs::read_to_string(PAGE).unwrap();
+    let params_of = |method: &str| {
+        let exchange = exchanges(&page).into_iter().find(|(request, _)| request["method"] == method);
+        exchange.expect("documented").0["params"].clone()
+    };
+    let payment = payment();
+    assert_eq!(params_of("tx_submit"), json!([hex::encode(encode(&payment))]));
+    let block = TestChain::new(&dev_params()).extend(&SecretKey::dev(2).account(), vec![payment]);
+    assert_eq!(params_of("mining_submit"), json!([hex::encode(encode(block.block()))]));
+}
+
+#[test]
+fn every_method_and_field_and_error_is_documented() {
+    let page = fs::read_to_string(PAGE).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0", "--log", "warn"]);
+    let unknown = node.call("no_such_method", json!([])).unwrap_err();
+    let names = unknown["data"]["next"].as_str().unwrap().strip_prefix("the methods are ").unwrap();
+    let exchanges = exchanges(&page);
+    let mut from = 0;
+    for name in names.split(", ") {
+        let heading = format!("\n### {name}\n");
+        let start = page.find(&heading).unwrap_or_else(|| panic!("{name} has no section"));
+        assert!(start > from, "{name} is out of order");
+        from = start;
+        let section = page[start + heading.len()..].split("\n### ").next().unwrap();
+        let (_, reply) = exchanges.iter().find(|(request, _)| request["method"] == name).expect(name);
+        for key in keys(&reply["result"]) {
+            assert!(section.contains(&format!("`{key}`")) || page.contains(&format!("| `{key}` |")), "{name}: {key}");
+        }
+    }
+    for code in ErrorCode::ALL {
+        let row = format!("| {} | `{}` |", code.number(), code.name());
+        assert!(page.contains(&row), "{row} is missing");
+    }
+}
+
+/// The names of all fields within a result.
+fn keys(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(key, value)| [vec![key.clone()], keys(value)].concat()).collect()
+        }
+        Value::Array(elements) => elements.iter().flat_map(keys).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,129 @@
+//! The wallet against the real node: what a newcomer types first, exact to the chip.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
+use drystone_core::address::encode_address;
+use drystone_core::key::SecretKey;
+use drystone_tests::program::{Ended, Node, binary, eventually, program, run};
+use serde_json::Value;
+
+/// What each account of the development chain has at first, in chips.
+const ALLOCATION: u64 = 1_000_000_000_000;
+
+/// A mining development node that rewards the last funded account, so that the others' balances stay what was paid.
+fn node(root: &Path) -> Node {
+    Node::start(root, &["dev", "--mine", &address(9)])
+}
+
+fn address(index: u8) -> String {
+    encode_address("tdry", &SecretKey::dev(index).account())
+}
+
+/// The one JSON object that a command printed.
+fn json_of(ended: &Ended) -> Value {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+fn chips(value: &Value) -> u64 {
+    value.as_str().expect("chips are strings").parse().expect("chips are decimal")
+}
+
+fn balance(node: &Node, who: &[&str]) -> u64 {
+    chips(&json_of(&node.wallet(&[who, &["--json", "balance"]].concat()))["balance"])
+}
+
+/// Stops the node and adds up its ledger.
+fn assert_supply_is_exact(root: &Path, node: Node) {
+    let (status, _) = node.stop();
+    assert!(status.success(), "{status}");
+    let verified = run(program("drystone-node", root).args(["verify", "--data-dir"]).arg(root.join("data")));
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    let supply = verified.stdout.lines().find(|line| line.starts_with("supply ")).expect("the sum is printed");
+    assert!(supply.ends_with(", exactly"), "{supply}");
+}
+
+#[test]
+fn a_payment_is_exact_to_the_chip() {
+    let root = tempfile::tempdir().unwrap();
+    let node = node(root.path());
+    let paid = json_of(&node.wallet(&["--dev", "0", "send", &address(1), "12.5", "--wait", "--json"]));
+    assert_eq!((chips(&paid["amount"]), paid["nonce"].as_u64()), (1_250_000_000, Some(0)));
+    assert!(
+        paid["block"]["height"].as_u64() >= Some(1) && paid["block"]["confirmations"].as_u64() >= Some(1),
+        "{paid}"
+    );
+    let fee = chips(&paid["fee"]);
+    assert!(fee > 0);
+    assert_eq!(balance(&node, &["--dev", "0"]), ALLOCATION - 1_250_000_000 - fee);
+    assert_eq!(balance(&node, &["--dev", "1"]), ALLOCATION + 1_250_000_000);
+
+    // Without --wait the payment is only handed in, and the next one knows of it.
+    let memo =
+        json_of(&node.wallet(&["--json", "--dev", "1", "send", &address(0), "1", "--fee", "0.5", "--memo", "rent"]));
+    let next = json_of(&node.wallet(&["--json", "--dev", "1", "send", &address(0), "0.00000001", "--wait"]));
+    assert_eq!((memo["block"].is_null(), memo["nonce"].as_u64(), next["nonce"].as_u64()), (true, Some(0), Some(1)));
+    let spent = 100_000_001 + 50_000_000 + chips(&next["fee"]);
+    assert_eq!(balance(&node, &["--dev", "1"]), ALLOCATION + 1_250_000_000 - spent);
+    assert_eq!(balance(&node, &["--dev", "0"]), ALLOCATION - 1_250_000_000 - fee + 100_000_001);
+    assert_supply_is_exact(root.path(), node);
+}
+
+/// The command that the node prints for a newcomer is typed as it is printed.
+#[test]
+fn the_printed_next_command_pays() {
+    let root = tempfile::tempdir().unwrap();
+    let node = node(root.path());
+    let printed = eventually("the next command is printed", || {
+        let text = fs::read_to_string(root.path().join("out")).ok()?;
+        let line = text.lines().skip_while(|line| !line.starts_with("Next")).find(|line| line.contains("--dev 0"))?;
+        Some(line.trim().to_owned())
+    });
+    let (wallet, arguments) = printed.split_once(' ').expect("a program and its arguments");
+    // By its bare name only where the shell would find it.
+    let path = if wallet.contains('/') { wallet.into() } else { binary(wallet) };
+    let typed = run(Command::new(path).args(arguments.split(' ')).env("HOME", root.path()));
+    assert_eq!(typed.code, Some(0), "{typed:?}");
+    assert!(typed.stdout.starts_with("sent 12.5 stones to tdry1"), "{typed:?}");
+    assert!(typed.stdout.contains("proved from genesis"), "{typed:?}");
+    assert_eq!(balance(&node, &["--dev", "1"]), ALLOCATION + 1_250_000_000);
+}
+
+/// A keystore's password comes from a file or from an open descriptor, and both open the same account.
+#[test]
+fn a_keystore_receives_and_pays() {
+    let root = tempfile::tempdir().unwrap();
+    let node = node(root.path());
+    let password = root.path().join("password");
+    fs::write(&password, "correct horse\n").unwrap();
+    let from_file = ["--password-file", password.to_str().unwrap()];
+    let made = json_of(&node.wallet(&[&from_file, &["--json", "new"][..]].concat()));
+    let own = made["accounts"][0]["address"].as_str().unwrap();
+    assert_eq!(made["mnemonic"].as_str().unwrap().split(' ').count(), 24);
+    json_of(&node.wallet(&["--dev", "0", "--json", "send", own, "3", "--wait"]));
+
+    let node_at = node.address.to_string();
+    let mut from_descriptor = program("drystone-wallet", root.path());
+    from_descriptor.args(["--rpc", &node_at, "--password-fd", "0", "--json", "send", &address(1), "1", "--wait"]);
+    let paid = json_of(&run(from_descriptor.stdin(File::open(&password).unwrap())));
+    assert_eq!(paid["from"], own);
+    assert_eq!(balance(&node, &from_file), 200_000_000 - chips(&paid["fee"]));
+    assert_eq!(balance(&node, &["--dev", "1"]), ALLOCATION + 100_000_000);
+}
+
+/// A kill may cost the node its mempool, but never the account its next payment.
+#[test]
+fn payments_go_on_after_a_kill() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0"]);
+    json_of(&node.wallet(&["--dev", "0", "--json", "send", &address(1), "1"]));
+    node.kill();
+    let node = self::node(root.path());
+    let next = json_of(&node.wallet(&["--dev", "0", "--json", "send", &address(1), "1", "--wait"]));
+    // The nonce says whether the first one was still there; both are in the chain then.
+    let payments = 1 + next["nonce"].as_u64().unwrap();
+    assert_eq!(balance(&node, &["--dev", "1"]), ALLOCATION + 100_000_000 * payments);
+    assert_supply_is_exact(root.path(), node);
+}
