@@ -16,6 +16,11 @@ fi
 if ! command -v cargo >/dev/null; then
     echo "error: no Rust; next: install it from https://rustup.rs" >&2; exit 1
 fi
+if ! command -v python3 >/dev/null; then
+    step "installing python3 for the second verifier"
+    if [ "$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy python3
+    else echo "note: no python3, so the second verifier is left out; next: sudo apt-get install python3" >&2; fi
+fi
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 

@@ -323,9 +323,9 @@ pub struct TipInfo {
 pub enum TipStatus {
     /// The main chain.
     Active,
-    /// Every block's body is held.
+    /// Beside the main chain; its last block's body is held.
     Bodies,
-    /// Its headers are valid; bodies are missing.
+    /// Beside the main chain; its last block's body is not held.
     Headers,
     /// A block of it breaks a rule.
     Invalid,

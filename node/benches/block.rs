@@ -4,6 +4,8 @@
 //!
 //! `cargo bench -p drystone-node --bench block [-- ROUNDS]`
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;

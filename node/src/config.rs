@@ -11,6 +11,7 @@ use drystone_core::address::decode_address;
 use drystone_core::genesis::{dev_params, main_params};
 use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::params::ChainParams;
+use drystone_node::store::StoreOptions;
 use serde::Deserialize;
 
 use crate::cli::{NodeOptions, RunOptions};
@@ -18,8 +19,8 @@ use crate::data::DataDir;
 use crate::failure::Failure;
 use crate::logging::Level;
 
-/// The largest file that is read as a genesis or a configuration, in bytes: room for two million allocations.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+/// The largest file that is read as a genesis or a configuration, in bytes: room for a hundred thousand allocations.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Where a node answers unless told otherwise.
 pub(crate) const DEFAULT_RPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8645);
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) log: Level,
     /// Whether the log is JSON.
     pub(crate) log_json: bool,
+    /// How to open the store.
+    pub(crate) store: StoreOptions,
 }
 
 /// The configuration file. Paths in it are relative to it.
@@ -57,6 +60,8 @@ struct File {
     threads: Option<u16>,
     log: Option<Level>,
     log_json: Option<bool>,
+    index_transactions: Option<bool>,
+    index_accounts: Option<bool>,
 }
 
 impl Config {
@@ -81,7 +86,9 @@ impl Config {
         };
         let cores = available_parallelism().map_or(1, NonZero::get);
         let rpc_hosts = file.rpc_hosts.unwrap_or_default();
-        Ok(Config { rpc_hosts, ..Config::new(params, node, None, cores)? })
+        let (index_transactions, index_accounts) = (file.index_transactions, file.index_accounts);
+        let store = StoreOptions { index_transactions, index_accounts, ..StoreOptions::default() };
+        Ok(Config { rpc_hosts, store, ..Config::new(params, node, None, cores)? })
     }
 
     /// What `dev` is to do.
@@ -110,6 +117,7 @@ impl Config {
             threads: options.threads.map_or(threads, usize::from),
             log: options.log.unwrap_or_default(),
             log_json: options.log_json,
+            store: StoreOptions::default(),
             params,
         })
     }
@@ -141,7 +149,7 @@ fn read_capped(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 256 MiB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 16 MiB"));
     }
     Ok(text)
 }

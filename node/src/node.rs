@@ -12,7 +12,7 @@ use std::time::Duration;
 use drystone_node::engine::{self, Engine};
 use drystone_node::mailbox::{Mailbox, Message};
 use drystone_node::rpc::{Cookie, Rpc, RpcServer};
-use drystone_node::store::{Store, StoreError, StoreOptions};
+use drystone_node::store::{Store, StoreError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -119,7 +119,7 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
 fn open_store(config: &Config) -> Result<Store, Failure> {
     config.data.create()?;
     let progress = |done: f64| info!("checking the ledger: {:.0} %", 100.0 * done);
-    let store = config.data.open_store(&config.params, &StoreOptions::default(), progress);
+    let store = config.data.open_store(&config.params, &config.store, progress);
     let store = store.map_err(|error| match error {
         StoreError::InUse => Failure::new(
             format_args!("a node is already running in {}", config.data.path().display()),

@@ -249,10 +249,12 @@ fn account_history_pages_from_the_newest() {
 #[test]
 fn indexes_are_dropped_and_built_when_they_are_switched() {
     let disk = FaultyDisk::default();
-    let on = StoreOptions::default();
-    let off = StoreOptions { index_transactions: false, index_accounts: false, ..on };
+    let unsaid = StoreOptions::default();
+    let on = StoreOptions { index_transactions: Some(true), index_accounts: Some(true), ..unsaid };
+    let off = StoreOptions { index_transactions: Some(false), index_accounts: Some(false), ..on };
     let (_, blocks) = paying_chain(12);
-    connect(&open(&disk, &on), &blocks[..6]);
+    connect(&open(&disk, &unsaid), &blocks[..6]);
+    assert!(check(&open(&disk, &unsaid)).expect("agrees").indexes().accounts, "a new file has both");
 
     let store = open(&disk, &off);
     connect(&store, &blocks[6..]);
@@ -262,7 +264,8 @@ fn indexes_are_dropped_and_built_when_they_are_switched() {
     assert!(snapshot.account_history(&MINER, None, 10).expect("reads").is_empty());
     drop((snapshot, store));
 
-    let store = open(&disk, &StoreOptions { index_transactions: true, ..off });
+    assert!(!check(&open(&disk, &unsaid)).expect("agrees").indexes().transactions, "unsaid, the file keeps its choice");
+    let store = open(&disk, &StoreOptions { index_transactions: Some(true), ..off });
     let snapshot = check(&store).expect("agrees");
     assert_eq!(snapshot.transaction_place(&txid).expect("reads"), Some(TransactionPlace { height: 3, index: 0 }));
     assert!(snapshot.account_history(&MINER, None, 10).expect("reads").is_empty());

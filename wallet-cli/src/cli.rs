@@ -122,7 +122,7 @@ pub(crate) struct Send {
     /// How much, in stones, such as 12.5.
     #[arg(allow_hyphen_values = true)]
     pub(crate) amount: String,
-    /// What the miner receives, in stones [default: what the node estimates].
+    /// What the miner receives, in stones [default: the least that the node takes, up to 0.01].
     #[arg(long, value_name = "STONES", allow_hyphen_values = true)]
     pub(crate) fee: Option<String>,
     /// A public note that travels with the payment, at most 256 bytes.

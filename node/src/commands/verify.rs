@@ -59,12 +59,12 @@ pub(crate) fn execute(options: &VerifyOptions) -> Result<String, Failure> {
     let text = check(&store, &params).map_err(|failure| {
         Failure::new(
             format_args!("{} is beyond repair: {failure}", file.display()),
-            "restore a backup, or move the file away and let the node sync again",
+            "restore a copy, or move the file away and start anew",
         )
     })?;
     let to = store.snapshot()?.tip()?.height;
     let shorter = if from.parse().is_ok_and(|from: u64| to < from) {
-        ": a block above is damaged, the node asks its peers for it"
+        ": the block above is damaged, and the chain goes on once it is submitted again"
     } else {
         ""
     };

@@ -93,3 +93,43 @@ pub fn judge(refusal: &Refusal) -> Verdict {
     };
     Verdict { disposition, penalty }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::BAN_SCORE;
+    use super::*;
+    use drystone_core::hash::{StateRoot, TxRoot};
+    use drystone_core::key::SignatureError;
+
+    #[test]
+    fn only_what_the_sender_could_have_seen_costs_the_sender() {
+        let root = |n| (StateRoot([n; 32]), TxRoot([n; 32]));
+        let signature = TransactionError::Signature(SignatureError::Mismatch);
+        let seen = [
+            Refusal::Header(HeaderError::Work),
+            Refusal::Context(ContextError::Parent),
+            Refusal::Block(BlockError::TooLarge { max: 1, found: 2 }),
+            Refusal::Block(BlockError::TxRoot { required: root(1).1, found: root(2).1 }),
+        ];
+        for refusal in seen {
+            assert_eq!(judge(&refusal), Verdict { disposition: Disposition::Reject, penalty: BAN_SCORE }, "{refusal}");
+        }
+        let transaction = judge(&Refusal::Transaction(signature));
+        assert_eq!(transaction.disposition, Disposition::Reject);
+        assert!((1..BAN_SCORE).contains(&transaction.penalty));
+        let unseen = [
+            Refusal::Block(BlockError::Transaction { index: 0, error: signature }),
+            Refusal::Connect(ConnectError::StateRoot { required: root(1).0, found: root(2).0 }),
+            Refusal::InvalidAncestor(BlockHash::ZERO),
+            Refusal::MissingParent(BlockHash::ZERO),
+            Refusal::FromFuture { acceptable_at: 1 },
+            Refusal::KnownBlock,
+            Refusal::KnownInvalid,
+            Refusal::Busy,
+            Refusal::Ours("disk".into()),
+        ];
+        for refusal in unseen {
+            assert_eq!(judge(&refusal), Verdict { disposition: Disposition::Ignore, penalty: 0 }, "{refusal}");
+        }
+    }
+}

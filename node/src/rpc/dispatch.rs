@@ -28,6 +28,7 @@ pub(super) struct Deadline(pub(super) Instant);
 
 impl Deadline {
     /// The deadline of a request that is complete now.
+    #[allow(clippy::disallowed_methods, reason = "a socket's deadline is the runtime's, and decides nothing else")]
     pub(super) fn from_now() -> Deadline {
         Deadline(Instant::now() + CALL_TIMEOUT)
     }

@@ -31,9 +31,7 @@ pub enum StoreError {
         known: u32,
     },
     /// An earlier release wrote the file, in a format that this one cannot read any more.
-    #[error(
-        "the database has format {found}, too old to migrate to format {known}: move it away and let the node sync again"
-    )]
+    #[error("the database has format {found}, too old to migrate to format {known}: move it away and start anew")]
     OlderFormat {
         /// The file's format.
         found: u32,
@@ -42,7 +40,7 @@ pub enum StoreError {
     },
     /// The file is not a database, or its structure is broken.
     #[error(
-        "the database is damaged ({0}): try `drystone-node verify --repair`; if that fails restore a backup, or move the file away and let the node sync again"
+        "the database is damaged ({0}): try `drystone-node verify --repair`; if that fails restore a copy, or move the file away and start anew"
     )]
     Damaged(String),
     /// One record is missing, undecodable or contradicts the others, in a file whose structure holds.

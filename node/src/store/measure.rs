@@ -1,6 +1,8 @@
 //! What commits and starts cost, for docs/STORAGE.md. Not run by default:
 //! `cargo test --release -p drystone-node --lib store::measure -- --ignored --nocapture --test-threads 1`.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -24,24 +24,28 @@ use super::{Store, begin_write};
 pub struct StoreOptions {
     /// Memory for cached pages, in bytes.
     pub cache_bytes: usize,
-    /// Keep an index of main-chain transactions by id.
-    pub index_transactions: bool,
-    /// Keep an index of what moved each account.
-    pub index_accounts: bool,
+    /// Whether to keep an index of main-chain transactions by id; unsaid, as the file has it, and in a new one yes.
+    pub index_transactions: Option<bool>,
+    /// Whether to keep an index of what moved each account; unsaid, as the file has it, and in a new one yes.
+    pub index_accounts: Option<bool>,
     /// Check every page of the file before trusting any: reads the whole file. For `verify`, not for every start.
     pub check_file: bool,
 }
 
 impl Default for StoreOptions {
-    /// 64 MiB of cache, both indexes, no check of the whole file.
+    /// 64 MiB of cache, the indexes that the file has, no check of the whole file.
     fn default() -> Self {
-        StoreOptions { cache_bytes: 64 << 20, index_transactions: true, index_accounts: true, check_file: false }
+        StoreOptions { cache_bytes: 64 << 20, index_transactions: None, index_accounts: None, check_file: false }
     }
 }
 
 impl StoreOptions {
-    fn indexes(&self) -> Indexes {
-        Indexes { transactions: self.index_transactions, accounts: self.index_accounts }
+    /// The indexes to keep in a file that has `kept`.
+    fn indexes(&self, kept: Indexes) -> Indexes {
+        Indexes {
+            transactions: self.index_transactions.unwrap_or(kept.transactions),
+            accounts: self.index_accounts.unwrap_or(kept.accounts),
+        }
     }
 }
 
@@ -115,8 +119,8 @@ fn open_unguarded(
         .set_check_integrity_on_open(options.check_file)
         .set_repair_callback(move |repair| repair_progress(repair.progress()))
         .create_with_backend(backend)?;
-    let indexes = options.indexes();
     let found = if is_new(&database)? { None } else { Some(read_identity(&database, params)?) };
+    let indexes = options.indexes(found.map_or(Indexes { transactions: true, accounts: true }, |(_, kept)| kept));
     // An ordinary start writes nothing.
     if found != Some((FORMAT, indexes)) {
         let transaction = begin_write(&database)?;

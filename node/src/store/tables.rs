@@ -38,7 +38,7 @@ pub(super) const HISTORY: TableDefinition<&[u8; 9], &[u8; 32]> = TableDefinition
 pub(super) const TRANSACTIONS: TableDefinition<&[u8; 32], &[u8; 12]> = TableDefinition::new("transactions");
 /// What moved an account on the main chain. Account id 32, height u64, leaf u32 -> role 1. Empty if switched off.
 pub(super) const ACCOUNTS: TableDefinition<&[u8; 44], &[u8; 1]> = TableDefinition::new("accounts");
-/// The mempool as the last shutdown saved it. Number -> encoded transaction.
+/// The mempool as it was saved last. Number -> encoded transaction.
 pub(super) const MEMPOOL: TableDefinition<&[u8; 8], &[u8]> = TableDefinition::new("mempool");
 /// Named values: [`META_FORMAT`], [`META_CHAIN`], [`META_INDEXES`].
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");

@@ -10,7 +10,7 @@ use drystone_core::transaction::Transaction;
 use drystone_node::store::{Store, StoreError, StoreOptions};
 use drystone_tests::chain::TestChain;
 
-/// Payments in a block: 152 bytes each, 1.5 MB of the 2 MiB that a block may have.
+/// Payments in a block: 160 bytes each, 1.6 MB of the 2 MiB that a block may have.
 const PER_BLOCK: u64 = 10_000;
 /// Blocks in one commit.
 const PER_COMMIT: u64 = 1000;
