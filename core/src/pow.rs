@@ -158,6 +158,11 @@ impl Work {
         Work(self.0.saturating_add(other.0))
     }
 
+    /// The work of `count` such; it saturates.
+    pub fn saturating_mul(self, count: u64) -> Work {
+        Work(self.0.saturating_mul(U256::from(count)))
+    }
+
     /// The difference, zero where it would be negative.
     pub fn saturating_sub(self, other: Work) -> Work {
         Work(self.0.saturating_sub(other.0))

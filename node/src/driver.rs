@@ -126,6 +126,16 @@ impl Driver {
                 }
             }
             Output::Event(event) => log_event(&event, took_ms),
+            // Nobody is connected yet, so nothing is said and nobody hears it.
+            Output::Dial(_)
+            | Output::Disconnect { .. }
+            | Output::Request { .. }
+            | Output::Respond { .. }
+            | Output::Publish(_)
+            | Output::Judge { .. }
+            | Output::Work { .. }
+            | Output::Net(_)
+            | Output::Verdict { origin: Origin::Peer(_) | Origin::Download, .. } => {}
         }
     }
 }

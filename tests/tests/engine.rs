@@ -14,6 +14,7 @@ use drystone_core::validation::{
     BlockContext, CheckedBlock, CheckedTransaction, check_block, check_header, check_transaction,
 };
 use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output, Token};
+use drystone_node::engine::mining::MiningRefusal;
 use drystone_node::engine::verdict::Refusal;
 use drystone_node::engine::{Config, Engine};
 use drystone_node::store::{Store, StoreOptions, verify};
@@ -691,9 +692,9 @@ fn a_clock_behind_the_chain_mines_nothing() {
     let mut engine = Engine::new(store, Arc::clone(&params), config, 0).expect("opens");
     let outputs = engine.handle(0, Input::Tick).expect("store works");
     assert!(!outputs.iter().any(|output| matches!(output, Output::Mine(_))), "{outputs:?}");
-    let due = engine.next_deadline(0).expect("wakes up");
-    assert!(due > 0);
-    let outputs = engine.handle(due, Input::Tick).expect("store works");
+    let Some(MiningRefusal::ClockBehind { until }) = engine.mining_refusal(0) else { panic!("the clock is behind") };
+    assert!(engine.next_deadline(0).expect("wakes up") <= until);
+    let outputs = engine.handle(until, Input::Tick).expect("store works");
     assert!(outputs.iter().any(|output| matches!(output, Output::Mine(_))), "{outputs:?}");
 }
 

@@ -16,7 +16,9 @@ use drystone_core::validation::{
     check_header, check_transactions, connect_block, is_state_sound,
 };
 
+use super::limits::UPDATE_BLOCKS;
 use super::message::{Accepted, ChainEvent, Origin, Output};
+use super::sync::is_usable;
 use super::verdict::Refusal;
 use super::{Engine, Fault};
 use crate::store::{HeaderRecord, Record, StoreError, Update, Validity};
@@ -44,7 +46,7 @@ pub(super) struct ChainUpdate {
     returned: Vec<CheckedTransaction>,
     /// The encoded length of all transactions in the two fields above.
     transaction_bytes: usize,
-    /// A block that was handed in and needs no reading.
+    /// A block that was handed in and needs no reading: the one of the next step.
     in_hand: Option<Box<CheckedBlock>>,
 }
 
@@ -114,7 +116,7 @@ impl Engine {
         }
         self.end_repair();
         self.answer();
-        Ok(())
+        self.tip_settled()
     }
 
     /// Starts the update that puts a block on the tip; header, body and state reach the disk in one transaction.
@@ -130,16 +132,51 @@ impl Engine {
     /// is best. First seen wins: a branch needs strictly more work than the tip, and of equal branches, which repair meets on
     /// its way up, the one that was connected before is the one that was seen first.
     fn best_branch(&mut self) -> Result<Option<Vec<HeaderRecord>>, Fault> {
-        let rank = |top: &HeaderRecord| (top.work, top.validity == Validity::Connected);
-        let mut best = Vec::new();
-        for head in self.index.heads_above(self.tip.work) {
+        while let Some(head) = self.branches.best_above(self.tip.work) {
             let branch = self.usable_branch(&head)?;
-            let top = branch.last().filter(|top| top.work > self.tip.work);
-            if top.map(rank) > best.last().map(rank) {
-                best = branch;
+            if branch.last().is_some_and(|top| top.hash == head) {
+                return Ok(Some(branch));
             }
+            self.branches.remove(&head);
         }
-        Ok(Some(best).filter(|best| !best.is_empty()))
+        Ok(None)
+    }
+
+    /// Looks anew for complete branches among all heads that have more work than the tip: at the start, and when what was
+    /// known of bodies on disk is not true any more.
+    pub(super) fn find_branches(&mut self) -> Result<(), Fault> {
+        self.branches.clear();
+        for head in self.index.heads_above(self.tip.work) {
+            let mut complete = Vec::new();
+            let mut record = self.record(&head)?;
+            // What an earlier head led to is not walked again.
+            while !self.branches.contains(&record.hash) && self.snapshot.main_hash(record.height)? != Some(record.hash)
+            {
+                if is_usable(&record) && self.snapshot.has_body(&record.hash)? {
+                    complete.push(record);
+                } else {
+                    complete.clear();
+                }
+                record = self.record(&record.header.prev_hash)?;
+            }
+            complete.iter().rev().for_each(|record| self.branches.insert(record));
+        }
+        Ok(())
+    }
+
+    /// Notes a block beside the main chain whose body has come, if all below it is complete.
+    pub(super) fn link(&mut self, record: &HeaderRecord) -> Result<bool, Fault> {
+        let mut linked = Vec::new();
+        let mut next = *record;
+        while !self.branches.contains(&next.hash) && self.snapshot.main_hash(next.height)? != Some(next.hash) {
+            if !is_usable(&next) || !self.snapshot.has_body(&next.hash)? {
+                return Ok(false);
+            }
+            linked.push(next);
+            next = self.record(&next.header.prev_hash)?;
+        }
+        linked.iter().rev().for_each(|record| self.branches.insert(record));
+        Ok(true)
     }
 
     /// The blocks from the main chain toward a head, lowest first, as far as they are held and not invalid.
@@ -147,8 +184,7 @@ impl Engine {
         let mut branch = Vec::new();
         let Some(mut record) = self.index.get(&self.snapshot, head)? else { return Ok(branch) };
         while self.snapshot.main_hash(record.height)? != Some(record.hash) {
-            let usable = matches!(record.validity, Validity::Header | Validity::Connected);
-            if usable && self.snapshot.has_body(&record.hash)? {
+            if is_usable(&record) && self.snapshot.has_body(&record.hash)? {
                 branch.push(record);
             } else {
                 // Nothing above an unusable block can connect.
@@ -171,7 +207,13 @@ impl Engine {
         match stepped {
             Stepped::Done => {}
             Stepped::Invalid(record, refusal) => {
-                drop(update);
+                // What the update has connected below it is good, and may be held nowhere else. A repair goes over blocks on
+                // disk, and chooses anew, so that ties end as they did before.
+                if self.repairing.is_none() && update.disconnected.is_empty() && !update.connected.is_empty() {
+                    self.conclude(update)?;
+                } else {
+                    drop(update);
+                }
                 return self.invalidate(record, refusal);
             }
             Stepped::Lost(record) => {
@@ -179,7 +221,8 @@ impl Engine {
                 return self.lose_body(&record);
             }
         }
-        if update.steps.is_empty() {
+        self.steps += 1;
+        if update.steps.is_empty() && !self.lengthen(&mut update) {
             return self.finish_update(update);
         }
         if update.bytes() > self.update_bytes {
@@ -187,6 +230,18 @@ impl Engine {
         }
         self.update = Some(update);
         Ok(())
+    }
+
+    /// Puts the next downloaded block into an update that only extends the chain, so that one commit pays for many.
+    fn lengthen(&mut self, update: &mut ChainUpdate) -> bool {
+        let full = update.connected.len() >= UPDATE_BLOCKS || update.bytes() > self.update_bytes;
+        if full || !update.disconnected.is_empty() {
+            return false;
+        }
+        let Some(block) = self.net.window.take_ready(&update.tip.hash) else { return false };
+        update.steps.push_back(Step::Connect(block.hash()));
+        update.in_hand = Some(block);
+        true
     }
 
     fn disconnect_tip(&mut self, update: &mut ChainUpdate) -> Result<Stepped, Fault> {
@@ -289,7 +344,7 @@ impl Engine {
 
     /// Marks a block and all that stands on it invalid for good, tells who handed one of them in, and looks for the best
     /// chain without them.
-    fn invalidate(&mut self, record: HeaderRecord, refusal: Refusal) -> Result<(), Fault> {
+    pub(super) fn invalidate(&mut self, record: HeaderRecord, refusal: Refusal) -> Result<(), Fault> {
         let above = self.standing_on(&record)?;
         let mut store = self.store.begin()?;
         let invalid = HeaderRecord { validity: Validity::Invalid, ..record };
@@ -299,12 +354,18 @@ impl Engine {
         }
         let above = above.into_iter().map(|record| HeaderRecord { validity: Validity::InvalidAncestor, ..record });
         let marked: Vec<HeaderRecord> = above.chain([invalid]).collect();
+        // Nothing good stands on its parent any more, unless another head does; as a head it is found again.
+        let parent = self.record(&record.header.prev_hash)?;
+        store.add_head(&parent)?;
+        self.index.add_head(&parent);
         for record in &marked {
             store.set_validity(&record.hash, record.validity)?;
             self.index.remember(*record);
         }
         store.commit()?;
         self.refresh_snapshot()?;
+        marked.iter().for_each(|record| self.branches.remove(&record.hash));
+        self.net.window.forget_path();
         self.outputs.push(Output::Event(ChainEvent::Invalidated {
             height: record.height,
             hash: record.hash,
@@ -342,6 +403,8 @@ impl Engine {
         store.commit()?;
         self.refresh_snapshot()?;
         self.outputs.push(Output::Event(ChainEvent::BodyLost { height: record.height, hash: record.hash }));
+        self.net.window.forget_path();
+        self.find_branches()?;
         self.choose_chain()
     }
 
@@ -354,7 +417,9 @@ impl Engine {
 
     fn finish_update(&mut self, update: ChainUpdate) -> Result<(), Fault> {
         self.conclude(update)?;
-        // The last block may be one whose body was lost, with others on disk that stand on it.
+        if std::mem::take(&mut self.look_for_branches) {
+            self.find_branches()?;
+        }
         self.choose_chain()
     }
 
@@ -373,6 +438,12 @@ impl Engine {
         }
         self.refresh_snapshot()?;
         self.tip = tip;
+        for Joined { record, .. } in &connected {
+            self.branches.remove(&record.hash);
+        }
+        for record in disconnected.iter().rev() {
+            self.branches.insert(record);
+        }
         self.tell(&from, &disconnected, &connected);
         let confirmed: Vec<Transaction> = connected.into_iter().flat_map(|joined| joined.transactions).collect();
         self.update_mempool(&confirmed, returned)
@@ -398,6 +469,6 @@ impl Engine {
         let Some(Submission { origin, hash, height }) = self.submission.take() else { return };
         let connected = self.snapshot.main_hash(height).is_ok_and(|main| main == Some(hash));
         let accepted = if connected { Accepted::Connected { height } } else { Accepted::Beside { height } };
-        self.outputs.push(Output::Verdict { origin, result: Ok(accepted) });
+        self.accept(origin, accepted);
     }
 }

@@ -58,6 +58,11 @@ impl Index {
         self.remember(record);
     }
 
+    /// Lists a block as a head: what stood on it is found invalid.
+    pub(super) fn add_head(&mut self, record: &HeaderRecord) {
+        self.heads.insert((record.work, record.hash));
+    }
+
     /// The heads with more than `work`, most work first.
     pub(super) fn heads_above(&self, work: Work) -> Vec<BlockHash> {
         self.heads.iter().rev().take_while(|(theirs, _)| *theirs > work).map(|(_, hash)| *hash).collect()
@@ -65,10 +70,19 @@ impl Index {
 
     /// What the header rules read to judge a child of `parent`.
     pub(super) fn context(&mut self, store: &Snapshot, parent: &HeaderRecord) -> Result<HeaderContext, StoreError> {
-        let grandparent = match parent.height {
-            0 => None,
-            _ => Some(self.known(store, &parent.header.prev_hash)?),
-        };
+        let grandparent = self.parent(store, parent)?;
         Ok(parent.child_context(grandparent.as_ref()))
+    }
+
+    /// The block below; genesis has none.
+    pub(super) fn parent(
+        &mut self,
+        store: &Snapshot,
+        record: &HeaderRecord,
+    ) -> Result<Option<HeaderRecord>, StoreError> {
+        match record.height {
+            0 => Ok(None),
+            _ => self.known(store, &record.header.prev_hash).map(Some),
+        }
     }
 }

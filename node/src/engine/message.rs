@@ -1,16 +1,140 @@
 //! What goes into the engine and what comes out: plain data, so that a simulator can drive it as a socket does.
 
-use drystone_core::hash::{BlockHash, Txid};
+use core::net::SocketAddr;
+use std::fmt;
+
+use drystone_core::hash::{BlockHash, StateRoot, Txid};
 use drystone_core::pow::Work;
 use drystone_core::validation::{CheckedBlock, CheckedTransaction};
 
+use serde::{Deserialize, Serialize};
+
 use super::mempool::Admitted;
 use super::mining::{MiningJob, MiningRefusal};
-use super::verdict::Refusal;
+use super::verdict::{Disposition, Offence, Refusal};
+use super::wire::{Gossip, Request, Response};
+use super::work::{Done, Job};
 
 /// Names one submission, so that its verdict finds its way back. Chosen by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(pub u64);
+
+/// Names a peer: the ed25519 public key that its connection proved.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PeerId(pub [u8; 32]);
+
+impl fmt::Display for PeerId {
+    /// The first eight of its 64 hex digits, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Names a request between two peers. The engine chooses it for its own, the shell for those that come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Names a gossip message that waits for its verdict. Chosen by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MessageId(pub u64);
+
+/// Names a job that was given out. Chosen by the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobId(pub u64);
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The peer.
+    Inbound,
+    /// This node, on [`Output::Dial`].
+    Outbound,
+}
+
+/// Something that a peer did.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// It is connected. The first connection counts, further ones of the same peer are the shell's business.
+    Connected {
+        /// Where it is; of an outbound connection the address that was dialled.
+        address: SocketAddr,
+        /// Who opened the connection.
+        direction: Direction,
+    },
+    /// Its last connection closed. What was asked of it will not be answered.
+    Disconnected,
+    /// It passed on a gossip message, which goes no further before [`Output::Judge`].
+    Gossip {
+        /// Names the message.
+        message: MessageId,
+        /// The message.
+        gossip: Gossip,
+    },
+    /// It asks.
+    Request {
+        /// Names the request in [`Output::Respond`].
+        id: RequestId,
+        /// The request.
+        request: Request,
+    },
+    /// It answers.
+    Response {
+        /// Names the request that it answers.
+        id: RequestId,
+        /// The response.
+        response: Response,
+    },
+    /// The answer to a request of its has left, or never will.
+    Sent {
+        /// Names the request.
+        id: RequestId,
+    },
+    /// It will not answer: the stream closed, or the response did not decode, which [`PeerEvent::Offence`] tells beside.
+    NoResponse {
+        /// Names the request.
+        id: RequestId,
+    },
+    /// It sent bytes that are no message.
+    Offence(Offence),
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DisconnectReason {
+    /// Its chain is another.
+    #[error("it follows chain {0}")]
+    OtherChain(BlockHash),
+    /// It speaks another version.
+    #[error("it speaks version {0} of the protocol")]
+    OtherVersion(u32),
+    /// It did not tell its status in time.
+    #[error("it did not say its status in time")]
+    NoHandshake,
+    /// Its score is spent.
+    #[error("banned: {0}")]
+    Banned(Offence),
+    /// It was banned before, here or by hand.
+    #[error("its address is banned")]
+    AddressBanned,
+    /// All places are taken.
+    #[error("no place is free")]
+    Full,
+    /// It was only tried.
+    #[error("its address is good; the connection was a trial")]
+    Feeler,
+    /// It is this node itself.
+    #[error("it is this node itself")]
+    Itself,
+    /// It does not answer.
+    #[error("it does not answer")]
+    Unresponsive,
+}
 
 /// Who handed something in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +145,10 @@ pub enum Origin {
     Delayed,
     /// A caller of the RPC, who waits for a verdict.
     Rpc(Token),
+    /// A peer, who announced it.
+    Peer(PeerId),
+    /// The download of a chain's bodies.
+    Download,
 }
 
 /// Something happened.
@@ -51,6 +179,24 @@ pub enum Input {
         /// The nonce.
         nonce: u32,
     },
+    /// A peer did something.
+    Peer {
+        /// The peer.
+        peer: PeerId,
+        /// What it did.
+        event: PeerEvent,
+    },
+    /// Work that was given out is done.
+    Done {
+        /// Its name.
+        id: JobId,
+        /// What it led to.
+        done: Done,
+    },
+    /// Addresses of nodes that somebody heard of.
+    Discovered(Vec<SocketAddr>),
+    /// An address that was dialled cannot be reached.
+    DialFailed(SocketAddr),
     /// The program is about to end: save what is worth saving.
     Shutdown,
 }
@@ -88,6 +234,134 @@ pub enum Output {
     StopMining(MiningRefusal),
     /// The chain changed; committed to disk.
     Event(ChainEvent),
+    /// Open a connection.
+    Dial(SocketAddr),
+    /// Close all connections of a peer.
+    Disconnect {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// Ask a peer.
+    Request {
+        /// The peer.
+        peer: PeerId,
+        /// Names the request.
+        id: RequestId,
+        /// The request.
+        request: Request,
+    },
+    /// Answer a peer.
+    Respond {
+        /// The peer.
+        peer: PeerId,
+        /// Names its request.
+        id: RequestId,
+        /// The response.
+        response: Response,
+    },
+    /// Tell everybody.
+    Publish(Gossip),
+    /// What shall become of a gossip message: forwarded if accepted.
+    Judge {
+        /// Who passed it on.
+        peer: PeerId,
+        /// Names the message.
+        message: MessageId,
+        /// What shall become of it.
+        disposition: Disposition,
+    },
+    /// Have this done on a pool.
+    Work {
+        /// Names the work in [`Input::Done`].
+        id: JobId,
+        /// The work.
+        job: Job,
+    },
+    /// Something about the network worth a line in the log.
+    Net(NetEvent),
+}
+
+/// Something about the network worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetEvent {
+    /// A peer shook hands.
+    Joined {
+        /// The peer.
+        peer: PeerId,
+        /// Who opened the connection.
+        direction: Direction,
+        /// The height that it says it has.
+        height: u64,
+    },
+    /// A peer did what costs points.
+    Penalty {
+        /// The peer.
+        peer: PeerId,
+        /// What it did.
+        offence: Offence,
+        /// The points.
+        points: u32,
+    },
+    /// A body was taken from a peer and asked of another.
+    Reassigned {
+        /// Who was too slow or had nothing.
+        peer: PeerId,
+        /// The block.
+        hash: BlockHash,
+        /// Why.
+        reason: Reassignment,
+    },
+    /// Nobody gives the bodies of a branch; another is followed for a while.
+    Unavailable {
+        /// The head of the branch.
+        head: BlockHash,
+        /// The first block that is missing.
+        missing: BlockHash,
+    },
+    /// A chain of headers with too little work was counted and dropped.
+    LowWork {
+        /// Who has it.
+        peer: PeerId,
+        /// How many headers were counted.
+        headers: u64,
+    },
+    /// A peer was not served, because data on disk is damaged.
+    Unserved {
+        /// The peer.
+        peer: PeerId,
+        /// What was found.
+        reason: String,
+    },
+    /// A peer's state root at a block is not what the block's header says: its state is rotten, or it lies.
+    StateMismatch {
+        /// The peer.
+        peer: PeerId,
+        /// The height.
+        height: u64,
+        /// What the header says.
+        required: StateRoot,
+        /// What the peer says.
+        found: StateRoot,
+    },
+}
+
+/// Why a body was asked of another peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reassignment {
+    /// The deadline passed.
+    Deadline,
+    /// The connection closed, or the request failed.
+    Lost,
+    /// The peer answers nothing now.
+    Refused,
+    /// The peer does not hold it.
+    NotHeld,
+    /// What came is not the block's body.
+    Wrong,
+    /// Everything waits for it; the first peer may still win.
+    Stalled,
 }
 
 /// A change of the main chain or a thing worth a line in the log.

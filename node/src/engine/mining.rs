@@ -36,6 +36,9 @@ pub enum MiningRefusal {
     /// The chain is being updated or repaired.
     #[error("the chain is being updated")]
     Updating,
+    /// So much of the best chain is missing that a block of its own would come late.
+    #[error("blocks that others have are still missing")]
+    Syncing,
     /// The clock is so far behind the chain that a block would come from the future.
     #[error("the clock is wrong, or the chain ahead of it: a block would come from the future")]
     ClockBehind {
@@ -90,6 +93,7 @@ impl Mining {
         params: &ChainParams,
         tip: &HeaderRecord,
         updating: bool,
+        syncing: bool,
         now: u64,
     ) -> Option<MiningRefusal> {
         let due = tip.header.time + params.interval;
@@ -99,6 +103,7 @@ impl Mining {
             _ if self.threads == 0 => Some(MiningRefusal::NoThreads),
             ChainKind::Main if self.peers == 0 => Some(MiningRefusal::NoPeers),
             _ if updating => Some(MiningRefusal::Updating),
+            _ if syncing => Some(MiningRefusal::Syncing),
             _ if now < acceptable => Some(MiningRefusal::ClockBehind { until: acceptable }),
             ChainKind::Dev if tip.height > 0 && now < due => Some(MiningRefusal::Interval { until: due }),
             _ => None,

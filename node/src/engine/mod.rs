@@ -1,4 +1,4 @@
-//! The engine: fork choice, chain updates, mempool, templates and mining control, without a socket, thread or clock.
+//! The engine: fork choice, chain updates, mempool, relay, synchronisation, peers and mining, without a socket, thread or clock.
 //!
 //! [`Engine::handle`] takes the time and one [`Input`] and gives back [`Output`]s; [`Engine::next_deadline`] says when it
 //! wants to be called again. One thread owns it and with it the write side of the store. A call connects or disconnects
@@ -7,24 +7,37 @@
 //!
 //! A block's journey: [`Input::Block`] -> context of its header -> on the tip: one update of header, body and state; else
 //! header and body are kept and the heaviest branch is chosen anew -> [`Output::Event`]s, a mempool brought up to date, a
-//! fresh mining job.
+//! fresh mining job. From peers a block comes announced in brief (`relay/blocks.rs`) or is downloaded because its header
+//! is on the best chain of headers (`sync/`); both end in the same place.
+//!
+//! Heavy work goes out as [`Output::Work`] and comes back as [`Input::Done`]; what writes to the store waits its turn while a
+//! chain update holds it.
 
+mod branches;
 mod chain;
 mod index;
 pub mod limits;
 pub mod mempool;
 pub mod message;
 pub mod mining;
+mod peers;
+mod relay;
 mod repair;
+mod session;
+mod sync;
 pub mod template;
 pub mod verdict;
+pub mod wire;
+pub mod work;
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use drystone_core::hash::BlockHash;
 use drystone_core::key::AccountId;
 use drystone_core::params::ChainParams;
+use drystone_core::pow::Work;
 use drystone_core::state::{Account, Leaf, StateKey, StateView};
 use drystone_core::transaction::Transaction;
 use drystone_core::validation::{
@@ -32,14 +45,18 @@ use drystone_core::validation::{
     check_transaction,
 };
 
+use branches::Branches;
 use chain::{ChainUpdate, Submission};
 use index::Index;
 use limits::{FUTURE_BLOCKS, SAVE_DELAY_MS, UPDATE_BYTES, WAITING_INPUTS};
 use mempool::{AccountReader, Mempool};
-use message::{Accepted, Input, Origin, Output};
+use message::{Accepted, Input, Origin, Output, PeerId};
 use mining::{Mining, MiningRefusal, Wish};
+use session::Net;
+use sync::child_record;
 use template::TemplateParts;
-use verdict::Refusal;
+use verdict::{Offence, Refusal};
+use work::Workshop;
 
 use crate::store::{HeaderRecord, Record, Snapshot, Store, StoreError, Validity};
 
@@ -56,13 +73,35 @@ pub struct Config {
     pub update_bytes: usize,
     /// 32 secret random bytes that seed signature batches.
     pub batch_secret: [u8; 32],
+    /// What the engine's random choices are drawn from.
+    pub seed: [u8; 32],
+    /// This node's own name among peers.
+    pub identity: PeerId,
+    /// Chains with less work than this are counted and not kept, however little work the own tip has.
+    pub minimum_work: Work,
+    /// Connections from one address, at most; [`limits::PEERS_PER_ADDRESS`] outside local test networks.
+    pub peers_per_address: usize,
+    /// Connections that are opened into one network group, at most; [`limits::OUTBOUND_PER_GROUP`] outside local test
+    /// networks.
+    pub outbound_per_group: usize,
 }
 
 impl Config {
     /// A node that does not mine, with the bounds that every node has.
     pub fn new(batch_secret: [u8; 32]) -> Config {
         let (mempool, update_bytes) = (mempool::Limits::default(), UPDATE_BYTES);
-        Config { reward_to: None, threads: 0, mempool, update_bytes, batch_secret }
+        Config {
+            reward_to: None,
+            threads: 0,
+            mempool,
+            update_bytes,
+            batch_secret,
+            seed: batch_secret,
+            identity: PeerId([0; 32]),
+            minimum_work: Work::from_hashes(0),
+            peers_per_address: limits::PEERS_PER_ADDRESS,
+            outbound_per_group: limits::OUTBOUND_PER_GROUP,
+        }
     }
 }
 
@@ -126,8 +165,14 @@ pub struct Engine {
     update: Option<ChainUpdate>,
     /// The block that waits for the end of the update, or of what leads to one.
     submission: Option<Submission>,
-    /// Blocks that came while an update was under way, in order.
-    waiting: VecDeque<(Origin, Box<CheckedBlock>)>,
+    /// What writes to the store and came while an update held it, in order.
+    waiting: VecDeque<Waiting>,
+    /// The blocks beside the main chain that may be chosen.
+    branches: Branches,
+    /// They are to be looked for anew: a body came that others on disk may stand on.
+    look_for_branches: bool,
+    /// Blocks connected and disconnected so far.
+    steps: u64,
     /// Blocks from the future by the time at which they become acceptable.
     future: BTreeMap<(u64, BlockHash), Box<CheckedBlock>>,
     mempool: Mempool,
@@ -135,6 +180,10 @@ pub struct Engine {
     mempool_loaded: bool,
     /// Counts the changes of the mempool, so that templates know when they are stale.
     mempool_revision: u64,
+    /// How often it had changed when it was saved last.
+    saved_revision: Option<u64>,
+    /// The address book as it was saved last.
+    saved_book: Option<Vec<u8>>,
     /// When the mempool is to be saved, if it has changed since the last time.
     save_at: Option<u64>,
     mining: Mining,
@@ -144,7 +193,22 @@ pub struct Engine {
     now: u64,
     /// How the state is being made anew, if it is.
     repairing: Option<Remedy>,
+    net: Net,
+    identity: PeerId,
+    minimum_work: Work,
+    peers_per_address: usize,
+    outbound_per_group: usize,
     outputs: Vec<Output>,
+}
+
+/// What waits for its turn to write to the store.
+enum Waiting {
+    /// A block that is right in everything but the state it meets.
+    Block(Origin, Box<CheckedBlock>),
+    /// Checked headers, each on top of the one before; whether they are a page that their peer was asked for.
+    Headers { peer: PeerId, records: Vec<HeaderRecord>, page: bool },
+    /// A block that breaks a rule whatever the state.
+    Invalid(BlockHash, Refusal),
 }
 
 impl Engine {
@@ -163,21 +227,34 @@ impl Engine {
             update: None,
             submission: None,
             waiting: VecDeque::new(),
+            branches: Branches::default(),
+            look_for_branches: false,
+            steps: 0,
             future: BTreeMap::new(),
             mempool: Mempool::new(config.mempool, params.account_reserve),
             mempool_loaded: false,
             mempool_revision: 0,
+            saved_revision: None,
+            saved_book: snapshot.peers()?,
             save_at: None,
             mining: Mining::new(config.reward_to, config.threads),
             look_at_mining: true,
             now,
             repairing: None,
+            net: Net::new(config.seed, snapshot.peers()?.as_deref(), now),
+            identity: config.identity,
+            minimum_work: config.minimum_work,
+            peers_per_address: config.peers_per_address,
+            outbound_per_group: config.outbound_per_group,
             outputs: Vec::new(),
             snapshot,
             store,
             params,
         };
-        engine.guard(Engine::choose_chain)?;
+        engine.guard(|engine| {
+            engine.find_branches()?;
+            engine.choose_chain()
+        })?;
         Ok(engine)
     }
 
@@ -186,17 +263,25 @@ impl Engine {
     /// # Errors
     /// Only the store's: the program must end, and what was committed is safe.
     pub fn handle(&mut self, now: u64, input: Input) -> Result<Vec<Output>, StoreError> {
+        if now < self.now {
+            self.net.set_back(self.now - now);
+        }
         self.now = now;
         match input {
             Input::Tick => {}
             Input::Block { origin, block } => self.enqueue(origin, block),
             Input::Transactions { origin, transactions } => self.guard(|engine| engine.admit(origin, transactions))?,
             Input::Mined { epoch, time, nonce } => self.take_solution(epoch, time, nonce),
+            Input::Peer { peer, event } => self.guard(|engine| engine.take_peer_event(peer, event))?,
+            Input::Done { id, done } => self.guard(|engine| engine.take_done(id, done))?,
+            Input::Discovered(addresses) => self.discovered(&addresses),
+            Input::DialFailed(address) => self.dial_failed(address),
             Input::Shutdown => {
-                self.save_mempool()?;
+                self.save()?;
                 return Ok(std::mem::take(&mut self.outputs));
             }
         }
+        self.guard(Engine::fire_timers)?;
         if self.has_work() {
             self.look_at_mining = true;
             self.guard(Engine::work)?;
@@ -205,7 +290,7 @@ impl Engine {
                 self.guard(Engine::look_after_mining)?;
             }
         } else if self.save_at.is_some_and(|due| due <= now) {
-            self.save_mempool()?;
+            self.save()?;
         } else {
             self.look_at_mining = false;
             self.guard(Engine::look_after_mining)?;
@@ -216,13 +301,44 @@ impl Engine {
     /// The Unix time in milliseconds at which [`Engine::handle`] wants an [`Input::Tick`], at the latest; now or earlier
     /// where work waits.
     pub fn next_deadline(&self, now: u64) -> Option<u64> {
-        if self.update.is_some() || !self.waiting.is_empty() || self.look_at_mining {
+        if self.has_work() || self.look_at_mining {
             return Some(now);
         }
         let future = self.future.first_key_value().map(|((due, _), _)| *due);
         let refusal = self.mining_refusal(now);
         let mining = self.mining.deadline(refusal, self.mempool_revision);
-        [future, mining, self.save_at].into_iter().flatten().min()
+        [future, mining, self.save_at, self.net.next_timer()].into_iter().flatten().min()
+    }
+
+    /// What runs the jobs that [`Output::Work`] gives out.
+    pub fn workshop(&self) -> Workshop {
+        let (params, chain_id) = (Arc::clone(&self.params), self.chain_id);
+        Workshop { params, chain_id, batch_secret: self.batch_secret }
+    }
+
+    /// The peers that shook hands.
+    pub fn peers(&self) -> Vec<PeerId> {
+        self.net.ready().map(|(id, _)| *id).collect()
+    }
+
+    /// The memory that a peer holds, in bytes, bodies not counted; at most [`limits::peer_bytes`].
+    pub fn peer_bytes(&self, peer: &PeerId) -> usize {
+        self.net.peer_bytes(peer)
+    }
+
+    /// Whether an address is banned at `now`.
+    pub fn is_banned(&self, now: u64, address: IpAddr) -> bool {
+        self.net.bans.is_banned(now, address)
+    }
+
+    /// How many blocks were connected and disconnected since the start: a call does at most one.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// How many blocks of the best chain of headers are missing.
+    pub fn missing_blocks(&self) -> usize {
+        self.net.window.missing()
     }
 
     /// The tip of the main chain.
@@ -252,7 +368,7 @@ impl Engine {
 
     /// Why nothing is mined at `now`.
     pub fn mining_refusal(&self, now: u64) -> Option<MiningRefusal> {
-        self.mining.refusal(&self.params, &self.tip, self.is_updating(), now)
+        self.mining.refusal(&self.params, &self.tip, self.is_updating(), self.is_syncing(), now)
     }
 
     /// Sets how many threads mine; none stops mining. The outcome shows at the next call of [`Engine::handle`].
@@ -282,41 +398,65 @@ impl Engine {
 
     fn has_work(&self) -> bool {
         let due = self.future.first_key_value().is_some_and(|((due, _), _)| *due <= self.now);
-        self.update.is_some() || !self.waiting.is_empty() || due
+        self.update.is_some() || !self.waiting.is_empty() || due || self.net.window.has_next()
     }
 
-    /// One block's worth of work: a step of the update under way, or the next block that waits and its first step.
+    /// One block's worth of work: a step of the update under way, or what waits for the store next, and its first step.
     fn work(&mut self) -> Result<(), Fault> {
         if self.update.is_none() {
             let now = self.now;
             let due = self.future.first_entry().filter(|entry| entry.key().0 <= now).map(|entry| entry.remove());
             if let Some(block) = due {
-                self.waiting.push_back((Origin::Delayed, block));
+                self.waiting.push_back(Waiting::Block(Origin::Delayed, block));
             }
-            if let Some((origin, block)) = self.waiting.pop_front() {
-                self.take_block(origin, block)?;
+            match self.waiting.pop_front() {
+                Some(Waiting::Block(origin, block)) => self.take_block(origin, block)?,
+                Some(Waiting::Headers { peer, records, page }) => return self.store_headers(peer, records, page),
+                Some(Waiting::Invalid(hash, refusal)) => {
+                    let Some(record) = self.index.get(&self.snapshot, &hash)? else { return Ok(()) };
+                    return self.invalidate(record, refusal);
+                }
+                None => self.take_next()?,
             }
         }
         self.step_update()
     }
 
     fn enqueue(&mut self, origin: Origin, block: Box<CheckedBlock>) {
-        if self.waiting.len() < WAITING_INPUTS {
-            self.waiting.push_back((origin, block));
+        // A block of its own is out already, and there is one at a time.
+        if self.waiting.len() < WAITING_INPUTS || origin == Origin::Own {
+            self.waiting.push_back(Waiting::Block(origin, block));
         } else {
             self.refuse(origin, Refusal::Busy);
         }
     }
 
     fn refuse(&mut self, origin: Origin, refusal: Refusal) {
-        self.outputs.push(Output::Verdict { origin, result: Err(refusal) });
+        match origin {
+            Origin::Peer(peer) => self.penalise(peer, Offence::Refused(refusal)),
+            Origin::Download => {}
+            origin => self.outputs.push(Output::Verdict { origin, result: Err(refusal) }),
+        }
+    }
+
+    fn accept(&mut self, origin: Origin, accepted: Accepted) {
+        if !matches!(origin, Origin::Peer(_) | Origin::Download) {
+            self.outputs.push(Output::Verdict { origin, result: Ok(accepted) });
+        }
     }
 
     /// Finds a block's place and starts what follows from it.
     fn take_block(&mut self, origin: Origin, block: Box<CheckedBlock>) -> Result<(), Fault> {
         let (hash, prev_hash) = (block.hash(), block.block().header.prev_hash);
-        let (record, parent) = match self.place_block(&block) {
+        let (record, parent, known) = match self.place_block(origin, &block) {
             Ok(Ok(placed)) => placed,
+            Ok(Err(Refusal::KnownBlock)) if origin == Origin::Download => {
+                // It came another way, perhaps before what it stands on.
+                if let Some(record) = self.index.get(&self.snapshot, &hash)? {
+                    self.link(&record)?;
+                }
+                return self.choose_chain();
+            }
             Ok(Err(refusal)) => {
                 self.refuse(origin, refusal.clone());
                 if let Refusal::FromFuture { acceptable_at } = refusal {
@@ -332,6 +472,8 @@ impl Engine {
             Err(error) => return Err(error.into()),
         };
         self.submission = Some(Submission { origin, hash, height: record.height });
+        // Where only the body was missing, others on disk may stand on it; a download goes through them in order.
+        self.look_for_branches = known && origin != Origin::Download;
         if parent.hash == self.tip.hash {
             return self.extend_chain(record, block);
         }
@@ -343,14 +485,19 @@ impl Engine {
             self.index.grow(record, &parent);
         }
         self.refresh_snapshot()?;
+        self.link(&record)?;
+        if std::mem::take(&mut self.look_for_branches) {
+            self.find_branches()?;
+        }
         self.choose_chain()
     }
 
-    /// The record that a block would have, with its parent's, or why it has no place.
+    /// The record that a block has or would have, with its parent's and whether it is known; or why it has no place.
     fn place_block(
         &mut self,
+        origin: Origin,
         block: &CheckedBlock,
-    ) -> Result<Result<(HeaderRecord, HeaderRecord), Refusal>, StoreError> {
+    ) -> Result<Result<(HeaderRecord, HeaderRecord, bool), Refusal>, StoreError> {
         let (hash, header) = (block.hash(), block.block().header);
         let known = self.index.get(&self.snapshot, &hash)?;
         match known.map(|known| known.validity) {
@@ -370,9 +517,12 @@ impl Engine {
         if matches!(parent.validity, Validity::Invalid | Validity::InvalidAncestor) {
             return Ok(Err(Refusal::InvalidAncestor(parent.hash)));
         }
-        let work = parent.work + block.header().work();
-        let new = HeaderRecord { hash, header, height: parent.height + 1, work, validity: Validity::Header };
-        Ok(Ok((known.unwrap_or(new), parent)))
+        let record = known.unwrap_or(child_record(block.header(), &parent));
+        // What is downloaded lies below a head with more work than the tip, however far below the tip it starts.
+        if origin != Origin::Download && record.work < self.kept_work() {
+            return Ok(Err(Refusal::TooLittleWork));
+        }
+        Ok(Ok((record, parent, known.is_some())))
     }
 
     /// Keeps a block from the future; where too many wait, the one furthest ahead goes.
@@ -394,6 +544,7 @@ impl Engine {
             let result = match self.mempool.admit(self.now, transaction, &*self.snapshot) {
                 Ok(Ok(admitted)) => {
                     self.mempool_changed();
+                    self.publish_own(&admitted);
                     Ok(Accepted::Admitted(admitted))
                 }
                 Ok(Err(error)) => Err(error.into()),
@@ -420,6 +571,11 @@ impl Engine {
     /// Templates are stale now, and what is on disk too: it is saved within a time that grows with what has to be written.
     fn mempool_changed(&mut self) {
         self.mempool_revision += 1;
+        self.save_later();
+    }
+
+    /// Has the address book, and the mempool if it changed, saved soon.
+    fn save_later(&mut self) {
         let delay = SAVE_DELAY_MS + self.mempool.len() as u64;
         let due = self.now + delay;
         // The earlier of both, also where the clock went back since the first change.
@@ -439,15 +595,26 @@ impl Engine {
         Ok(())
     }
 
-    fn save_mempool(&mut self) -> Result<(), StoreError> {
+    /// Saves the mempool and the address book, each if it has changed.
+    fn save(&mut self) -> Result<(), StoreError> {
         // An update under way is abandoned: start-up chooses the same chain again.
         self.update = None;
-        if !self.mempool_loaded {
+        self.save_at = None;
+        let book = self.book_to_save();
+        let new_book = self.saved_book.as_ref() != Some(&book);
+        let new_mempool = self.mempool_loaded && self.saved_revision != Some(self.mempool_revision);
+        if !new_book && !new_mempool {
             return Ok(());
         }
         let mut update = self.store.begin()?;
-        update.put_mempool(&self.mempool.transactions_for_saving())?;
-        self.save_at = None;
+        if new_book {
+            update.put_peers(&book)?;
+            self.saved_book = Some(book);
+        }
+        if new_mempool {
+            update.put_mempool(&self.mempool.transactions_for_saving())?;
+            self.saved_revision = Some(self.mempool_revision);
+        }
         update.commit()
     }
 
@@ -464,7 +631,10 @@ impl Engine {
             CheckedBlock::assemble(header, template.reward_to, &template.transactions, &context).map_err(Refusal::from)
         });
         match block {
-            Ok(block) => self.enqueue(Origin::Own, Box::new(block)),
+            Ok(block) => {
+                self.publish_block(block.block());
+                self.enqueue(Origin::Own, Box::new(block));
+            }
             Err(refusal) => self.refuse(Origin::Own, refusal),
         }
     }

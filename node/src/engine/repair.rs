@@ -42,6 +42,8 @@ impl Engine {
             self.repairing = Some(Remedy::Replay);
             self.return_to_genesis()?;
         }
+        self.net.window.forget_path();
+        self.find_branches()?;
         self.choose_chain()
     }
 

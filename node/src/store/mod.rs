@@ -106,7 +106,10 @@ fn reset_headers(transaction: &WriteTransaction) -> Result<(), StoreError> {
         let (hash, bytes) = entry?;
         let record = HeaderRecord::from_bytes(&BlockHash(*hash.value()), bytes.value())?;
         heads.insert(record.hash, record.work);
-        parents.insert(record.header.prev_hash);
+        // What only invalid blocks stand on is a head as well.
+        if matches!(record.validity, Validity::Header | Validity::Connected) {
+            parents.insert(record.header.prev_hash);
+        }
     }
     transaction.delete_table(tables::TIPS)?;
     let mut tips = transaction.open_table(tables::TIPS)?;

@@ -32,6 +32,7 @@ pub struct Snapshot {
     pub(super) transactions: ReadOnlyTable<&'static [u8; 32], &'static [u8; 12]>,
     pub(super) accounts: ReadOnlyTable<&'static [u8; 44], &'static [u8; 1]>,
     pub(super) mempool: ReadOnlyTable<&'static [u8; 8], &'static [u8]>,
+    meta: ReadOnlyTable<&'static str, &'static [u8]>,
     indexes: Indexes,
 }
 
@@ -49,6 +50,7 @@ impl Snapshot {
             transactions: transaction.open_table(tables::TRANSACTIONS)?,
             accounts: transaction.open_table(tables::ACCOUNTS)?,
             mempool: transaction.open_table(tables::MEMPOOL)?,
+            meta: transaction.open_table(tables::META)?,
             indexes,
         })
     }
@@ -153,6 +155,11 @@ impl Snapshot {
                 HistoryEntry::from_bytes(key.value(), role.value())
             })
             .collect()
+    }
+
+    /// What was saved last of other nodes.
+    pub fn peers(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.meta.get(tables::META_PEERS)?.map(|bytes| bytes.value().to_vec()))
     }
 
     /// The transactions that were saved last, in the order in which they were given. One that cannot be decoded any more

@@ -40,7 +40,7 @@ pub(super) const TRANSACTIONS: TableDefinition<&[u8; 32], &[u8; 12]> = TableDefi
 pub(super) const ACCOUNTS: TableDefinition<&[u8; 44], &[u8; 1]> = TableDefinition::new("accounts");
 /// The mempool as it was saved last. Number -> encoded transaction.
 pub(super) const MEMPOOL: TableDefinition<&[u8; 8], &[u8]> = TableDefinition::new("mempool");
-/// Named values: [`META_FORMAT`], [`META_CHAIN`], [`META_INDEXES`].
+/// Named values: [`META_FORMAT`], [`META_CHAIN`], [`META_INDEXES`], [`META_PEERS`].
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// [`FORMAT`] as u32. This entry keeps its place and shape in every format.
@@ -49,6 +49,8 @@ pub(super) const META_FORMAT: &str = "format";
 pub(super) const META_CHAIN: &str = "chain";
 /// Which indexes are kept, one byte: bit 0 transactions, bit 1 account history.
 pub(super) const META_INDEXES: &str = "indexes";
+/// The address book, its anchors and the bans, as the engine encodes them; absent before the first is saved.
+pub(super) const META_PEERS: &str = "peers";
 
 /// The length of a header record in bytes.
 pub(super) const HEADER_RECORD_BYTES: usize = HEADER_BYTES + 8 + 32 + 1;

@@ -78,6 +78,12 @@ impl Update {
         Ok(true)
     }
 
+    /// Lists a block as a head of the header tree, because what stands on it is invalid.
+    pub fn add_head(&mut self, record: &HeaderRecord) -> Result<(), StoreError> {
+        self.transaction.open_table(tables::TIPS)?.insert(&tip_key(record.work, &record.hash), ())?;
+        Ok(())
+    }
+
     /// Notes what is known of a block. A block without a record is left alone.
     pub fn set_validity(&mut self, hash: &BlockHash, validity: Validity) -> Result<(), StoreError> {
         let mut headers = self.transaction.open_table(tables::HEADERS)?;
@@ -155,6 +161,12 @@ impl Update {
         for (number, transaction) in (0u64..).zip(transactions) {
             mempool.insert(&number.to_be_bytes(), encode(transaction).as_slice())?;
         }
+        Ok(())
+    }
+
+    /// Saves what is known of other nodes in place of what was saved before.
+    pub fn put_peers(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.transaction.open_table(tables::META)?.insert(tables::META_PEERS, bytes)?;
         Ok(())
     }
 

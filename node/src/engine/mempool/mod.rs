@@ -76,6 +76,8 @@ pub struct Mempool {
     order: BTreeMap<Place, AccountId>,
     /// The encoded length of all queued transactions.
     bytes: u64,
+    /// For each first byte of a wire id, the sum of the queued ids' first eight bytes: what mempools are compared by.
+    digests: Box<[u64; 256]>,
     next_sequence: u64,
     floor: Floor,
 }
@@ -91,6 +93,7 @@ impl Mempool {
             by_wire_id: BTreeMap::new(),
             order: BTreeMap::new(),
             bytes: 0,
+            digests: Box::new([0; 256]),
             next_sequence: 0,
             floor: Floor::default(),
         }
@@ -104,6 +107,32 @@ impl Mempool {
     /// A waiting transaction, gapped or not, by the hash of all its bytes.
     pub fn get_by_wire_id(&self, wire_id: &WireId) -> Option<&CheckedTransaction> {
         self.by_wire_id.get(wire_id).map(|key| &*self.entries[key].transaction)
+    }
+
+    /// A waiting transaction by the first bytes of its wire id; of several the first.
+    pub fn get_by_prefix(&self, prefix: &[u8; 8]) -> Option<&CheckedTransaction> {
+        let mut first = [0; 32];
+        first[..8].copy_from_slice(prefix);
+        let (id, key) = self.by_wire_id.range(WireId(first)..).next()?;
+        id.0.starts_with(prefix).then(|| &*self.entries[key].transaction)
+    }
+
+    /// All waiting transactions, gapped or not.
+    pub fn all(&self) -> impl Iterator<Item = &CheckedTransaction> {
+        self.entries.values().map(|entry| &*entry.transaction)
+    }
+
+    /// For each first byte of a wire id, the wrapping sum of the first eight bytes, little-endian, of those queued.
+    pub fn digests(&self) -> &[u64; 256] {
+        &self.digests
+    }
+
+    /// The wire ids of the queued transactions that begin with a byte.
+    pub fn ids_in_bucket(&self, byte: u8) -> impl Iterator<Item = &WireId> {
+        let (mut first, mut last) = ([0; 32], [0xff; 32]);
+        (first[0], last[0]) = (byte, byte);
+        let bucket = self.by_wire_id.range(WireId(first)..=WireId(last));
+        bucket.filter(|(_, key)| self.entries[key].place.is_some()).map(|(id, _)| id)
     }
 
     /// Whether a transaction waits here, gapped or not, under whatever signature.
@@ -239,13 +268,18 @@ impl Mempool {
     fn set_place(&mut self, key: Key, place: Option<Place>) {
         let entry = self.entries.get_mut(&key).expect("only what is held has a place");
         let bytes = entry.transaction.transaction().encoded_len() as u64;
+        let id = entry.transaction.wire_id().0;
+        let prefix = u64::from_le_bytes(*id.first_chunk().expect("a wire id has 32 bytes"));
+        let digest = &mut self.digests[usize::from(id[0])];
         if let Some(old) = std::mem::replace(&mut entry.place, place) {
             self.order.remove(&old);
             self.bytes -= bytes;
+            *digest = digest.wrapping_sub(prefix);
         }
         if let Some(new) = place {
             self.order.insert(new, key.0);
             self.bytes += bytes;
+            *digest = digest.wrapping_add(prefix);
         }
     }
 

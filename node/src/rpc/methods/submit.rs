@@ -86,6 +86,7 @@ pub(super) fn refuse(refusal: impl Into<Refusal>) -> RpcError {
         | Refusal::InvalidAncestor(_)
         | Refusal::KnownInvalid => (ErrorCode::InvalidBlock, "build a new block from mining_template"),
         Refusal::Transaction(_) => (ErrorCode::InvalidTransaction, "build it anew and sign it for this chain"),
+        Refusal::TooLittleWork => (ErrorCode::InvalidBlock, "build on the tip that chain_head tells"),
         Refusal::MissingParent(_) => (ErrorCode::BlockNotYet, "submit the parent first"),
         Refusal::FromFuture { .. } => (ErrorCode::BlockNotYet, "it is kept and taken up when its time comes"),
         Refusal::Admission(error) => explain(error),

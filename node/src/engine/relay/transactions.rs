@@ -1,0 +1,244 @@
+//! Transactions: in batches by gossip, by comparison of mempools, and this node's own again until they are confirmed.
+//!
+//! A batch is rejected if one transaction breaks a rule by itself, and forwarded if at least half of it was new and taken in;
+//! of any other batch what is new travels on in a batch of this node's own. Forwarding what is known would let anybody
+//! flood the network for nothing, with ever new mixtures of waiting transactions.
+//! Mempools are compared in [`RECONCILIATION_BUCKETS`] buckets by the first byte of the wire id: a digest of each bucket goes
+//! out, the ids of those that differ come back, and what is not known is asked for. So a node that was away or cut off
+//! catches up without anybody sending everything again.
+
+use drystone_core::hash::Txid;
+use drystone_core::transaction::Transaction;
+use drystone_core::validation::{CheckedTransaction, TransactionError};
+use rand_chacha::rand_core::Rng;
+
+use crate::engine::limits::{
+    BATCH_BYTES, BATCH_TRANSACTIONS, BATCH_WINDOW_MS, BATCHES_PER_PEER, OWN_TRANSACTIONS, REBROADCAST_MS,
+    RECONCILED_IDS, RECONCILIATION_BUCKETS, REQUEST_MS, TRANSACTIONS_BYTES,
+};
+use crate::engine::mempool::Admitted;
+use crate::engine::message::{MessageId, Output, PeerId};
+use crate::engine::session::{Purpose, Task, Timer};
+use crate::engine::verdict::{Disposition, Offence, Refusal, judge_offence};
+use crate::engine::wire::{Gossip, IdPrefix, Request, id_prefix};
+use crate::engine::work::Job;
+use crate::engine::{Engine, Fault};
+
+impl Engine {
+    /// A gossip message came. Before the handshake nothing is looked at.
+    pub(in crate::engine) fn take_gossip(
+        &mut self,
+        peer: PeerId,
+        message: MessageId,
+        gossip: Gossip,
+    ) -> Result<(), Fault> {
+        let ready = self.net.peers.get(&peer).is_some_and(|peer| peer.status.is_some());
+        match gossip {
+            _ if !ready => self.judge_batch(peer, Some(message), Disposition::Ignore),
+            Gossip::Block(announcement) => self.take_announcement(peer, Some(message), announcement)?,
+            Gossip::Transactions(transactions) => self.take_batch(peer, message, transactions),
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self, peer: PeerId, message: MessageId, transactions: Vec<Transaction>) {
+        if transactions.len() > BATCH_TRANSACTIONS {
+            self.judge_batch(peer, Some(message), Disposition::Reject);
+            self.penalise(peer, Offence::Greedy);
+            return;
+        }
+        let all = transactions.len();
+        let unknown = self.unknown(transactions);
+        let known = all - unknown.len();
+        if unknown.is_empty() || !self.check_for(peer, Some(message), known, unknown) {
+            self.judge_batch(peer, Some(message), Disposition::Ignore);
+        }
+    }
+
+    /// The transactions that do not wait here, to the byte: one under another signature has to show that it is one.
+    fn unknown(&self, mut transactions: Vec<Transaction>) -> Vec<Transaction> {
+        transactions.retain(|transaction| self.mempool.get_by_wire_id(&transaction.wire_id()).is_none());
+        transactions
+    }
+
+    /// Has a peer's transactions checked, if the node has a use for them and the peer an allowance left.
+    fn check_for(
+        &mut self,
+        peer: PeerId,
+        message: Option<MessageId>,
+        known: usize,
+        transactions: Vec<Transaction>,
+    ) -> bool {
+        let busy = self.net.batches(&peer) >= BATCHES_PER_PEER;
+        let useful = self.mempool_loaded && self.repairing.is_none() && !self.is_syncing() && !busy;
+        if !useful || !self.net.buckets.take_transactions(self.now, &peer, transactions.len() as u64) {
+            return false;
+        }
+        let height = self.tip.height + 1;
+        self.give_out(Job::CheckTransactions { height, transactions }, Task::Transactions { peer, message, known });
+        true
+    }
+
+    fn judge_batch(&mut self, peer: PeerId, message: Option<MessageId>, disposition: Disposition) {
+        if let Some(message) = message {
+            self.outputs.push(Output::Judge { peer, message, disposition });
+        }
+    }
+
+    /// A peer's transactions were checked; those that hold are tried.
+    pub(in crate::engine) fn transactions_checked(
+        &mut self,
+        peer: PeerId,
+        message: Option<MessageId>,
+        known: usize,
+        result: Result<Vec<CheckedTransaction>, (usize, TransactionError)>,
+    ) -> Result<(), Fault> {
+        let transactions = match result {
+            Ok(transactions) => transactions,
+            Err((_, error)) => {
+                let offence = Offence::from(Refusal::from(error));
+                let blamed = judge_offence(&offence) > 0;
+                self.judge_batch(peer, message, if blamed { Disposition::Reject } else { Disposition::Ignore });
+                self.penalise(peer, offence);
+                return Ok(());
+            }
+        };
+        let mut admitted = Vec::new();
+        let all = known + transactions.len();
+        if self.mempool_loaded && self.repairing.is_none() {
+            for transaction in transactions {
+                if let Ok(done) = self.mempool.admit(self.now, transaction, &*self.snapshot)? {
+                    self.mempool_changed();
+                    self.publish_promoted(&done);
+                    admitted.extend((!done.gapped).then_some(done.txid));
+                }
+            }
+        }
+        let forward = 2 * admitted.len() >= all;
+        if !admitted.is_empty() {
+            self.was_useful(&peer);
+        }
+        if !forward && message.is_some() {
+            admitted.iter().for_each(|txid| self.put_in_batch(txid));
+        }
+        self.judge_batch(peer, message, if forward { Disposition::Accept } else { Disposition::Ignore });
+        Ok(())
+    }
+
+    /// Transactions that waited for a lower nonce were not relayed; now they are.
+    fn publish_promoted(&mut self, admitted: &Admitted) {
+        for txid in &admitted.promoted {
+            self.put_in_batch(txid);
+        }
+    }
+
+    /// A transaction of this node's own was taken in: it is published, and again until it is confirmed.
+    pub(in crate::engine) fn publish_own(&mut self, admitted: &Admitted) {
+        if !admitted.gapped {
+            self.put_in_batch(&admitted.txid);
+        }
+        self.publish_promoted(admitted);
+        if self.net.relay.own.len() < OWN_TRANSACTIONS {
+            let due = self.rebroadcast_time();
+            self.net.relay.own.insert(admitted.txid, due);
+            self.net.at(due, Timer::Rebroadcast);
+        }
+    }
+
+    fn rebroadcast_time(&mut self) -> u64 {
+        self.now + REBROADCAST_MS + self.net.rng.next_u64() % REBROADCAST_MS
+    }
+
+    fn put_in_batch(&mut self, txid: &Txid) {
+        let Some(checked) = self.mempool.get(txid) else { return };
+        self.net.relay.batch.push(checked.transaction().clone());
+        if !std::mem::replace(&mut self.net.relay.batch_due, true) {
+            self.net.at(self.now + BATCH_WINDOW_MS, Timer::Batch);
+        }
+    }
+
+    /// Publishes what was collected, in as many batches as it takes.
+    pub(in crate::engine) fn publish_batch(&mut self) {
+        self.net.relay.batch_due = false;
+        let mut batch = Vec::new();
+        let mut bytes = 8;
+        for transaction in std::mem::take(&mut self.net.relay.batch) {
+            let length = transaction.encoded_len();
+            if batch.len() == BATCH_TRANSACTIONS || bytes + length > BATCH_BYTES {
+                self.outputs.push(Output::Publish(Gossip::Transactions(std::mem::take(&mut batch))));
+                bytes = 8;
+            }
+            bytes += length;
+            batch.push(transaction);
+        }
+        if !batch.is_empty() {
+            self.outputs.push(Output::Publish(Gossip::Transactions(batch)));
+        }
+    }
+
+    /// Publishes own transactions again whose time has come, and forgets those that wait no more.
+    pub(in crate::engine) fn rebroadcast(&mut self) {
+        let now = self.now;
+        let due: Vec<Txid> = self.net.relay.own.iter().filter(|(_, due)| **due <= now).map(|(txid, _)| *txid).collect();
+        for txid in due {
+            self.net.relay.own.remove(&txid);
+            if self.mempool.contains(&txid) {
+                self.put_in_batch(&txid);
+                let due = self.rebroadcast_time();
+                self.net.relay.own.insert(txid, due);
+                self.net.at(due, Timer::Rebroadcast);
+            }
+        }
+    }
+
+    /// Compares mempools with a peer.
+    pub(in crate::engine) fn reconcile_with(&mut self, peer: PeerId) {
+        if self.mempool_loaded && !self.is_syncing() {
+            let digests = self.mempool.digests().to_vec();
+            self.ask(peer, Request::Reconcile(digests), Purpose::Reconcile, REQUEST_MS);
+        }
+    }
+
+    /// The ids of waiting transactions in the buckets that differ; nothing if the question is not one.
+    pub(in crate::engine) fn waiting_ids(&self, theirs: &[u64]) -> Option<Vec<IdPrefix>> {
+        if theirs.len() != RECONCILIATION_BUCKETS {
+            return None;
+        }
+        let ours = self.mempool.digests().iter();
+        let differ = (0..=u8::MAX).zip(ours.zip(theirs)).filter(|(_, (ours, theirs))| ours != theirs);
+        let ids = differ.flat_map(|(byte, _)| self.mempool.ids_in_bucket(byte)).map(id_prefix);
+        Some(ids.take(RECONCILED_IDS).collect())
+    }
+
+    /// The waiting transactions that these prefixes name.
+    pub(in crate::engine) fn waiting_transactions(&self, ids: &[IdPrefix]) -> Vec<Transaction> {
+        let mut bytes = 0;
+        let mut found = Vec::new();
+        for id in ids {
+            let Some(checked) = self.mempool.get_by_prefix(id) else { continue };
+            bytes += checked.transaction().encoded_len();
+            if bytes > TRANSACTIONS_BYTES {
+                break;
+            }
+            found.push(checked.transaction().clone());
+        }
+        found
+    }
+
+    /// A peer told ids: what is not here is asked for.
+    pub(in crate::engine) fn take_ids(&mut self, peer: PeerId, ids: Vec<IdPrefix>) {
+        let unknown: Vec<IdPrefix> =
+            ids.into_iter().filter(|id| self.mempool.get_by_prefix(id).is_none()).take(RECONCILED_IDS).collect();
+        if !unknown.is_empty() {
+            self.ask(peer, Request::Transactions(unknown), Purpose::Transactions, REQUEST_MS);
+        }
+    }
+
+    /// A peer gave what was asked of it.
+    pub(in crate::engine) fn take_pulled(&mut self, peer: PeerId, transactions: Vec<Transaction>) {
+        let unknown = self.unknown(transactions);
+        if !unknown.is_empty() {
+            self.check_for(peer, None, 0, unknown);
+        }
+    }
+}
