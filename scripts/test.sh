@@ -28,3 +28,9 @@ step "formatting";    cargo fmt --all --check
 step "lints";         cargo clippy --locked --workspace --all-targets -- -D warnings
 step "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 step "tests";         cargo test --locked --workspace
+
+# Whole networks under all faults: seeds that were run before, and new ones, whose lines say how to repeat them.
+fresh=$(od -An -N7 -tx8 /dev/urandom | tr -d ' ')
+simulate() { cargo run --quiet --locked -p drystone-tests --bin drystone-sim -- run --nodes 10 --hours 1 "$@"; }
+step "simulation, fixed seeds"; simulate --seed 5eed --seeds 12
+step "simulation, fresh seeds"; simulate --seed "$fresh" --seeds 6

@@ -12,6 +12,10 @@ use drystone_core::validation::{
     BlockContext, CheckedHeader, ConnectedBlock, Executor, Parent, check_block, check_header, connect_block,
 };
 
+use drystone_node::store::{Store, StoreOptions};
+
+use crate::fault::{FaultyDisk, Unsynced};
+
 /// A branch that grows by valid blocks. A clone is a fork.
 #[derive(Clone, Debug)]
 pub struct TestChain {
@@ -56,6 +60,19 @@ impl TestChain {
             Some(Leaf::Account(account)) => *account,
             _ => Account::default(),
         }
+    }
+
+    /// The disk of a node that has connected `blocks`, which start after genesis.
+    pub fn image(params: &ChainParams, blocks: &[ConnectedBlock]) -> Vec<u8> {
+        let disk = FaultyDisk::folding(Vec::new());
+        let store = Store::open_backend(disk.clone(), params, &StoreOptions::default()).expect("opens");
+        for batch in blocks.chunks(1000) {
+            let mut update = store.begin().expect("begins");
+            batch.iter().for_each(|block| update.connect(block).expect("connects"));
+            update.commit().expect("commits");
+        }
+        drop(store);
+        disk.image(Unsynced::Kept)
     }
 
     /// A payment of one of the development chain's funded accounts, valid in the next block after `before` others of it.

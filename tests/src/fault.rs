@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
 
+use crate::random::Random;
+
 /// What hardware writes at once: a power cut tears a write between sectors, never inside one. In bytes.
 pub const SECTOR: u64 = 512;
 
@@ -34,13 +36,31 @@ struct Disk {
     /// What was there before the first operation of the log.
     initial: Vec<u8>,
     log: Vec<Operation>,
+    /// Operations that were folded into `initial` and are in the log no more.
+    folded: u64,
+    /// Whether a finished sync folds the log: for disks that live long and are cut once.
+    folds: bool,
+    /// Syncs that are reported done and are not: a disk that lies.
+    forgets: bool,
     /// The operation, counted from 0, at which the power goes.
     cut_at: Option<u64>,
 }
 
 impl Disk {
+    fn operations(&self) -> u64 {
+        self.folded + self.log.len() as u64
+    }
+
     fn is_off(&self) -> bool {
-        self.cut_at.is_some_and(|cut| self.log.len() as u64 > cut)
+        self.cut_at.is_some_and(|cut| self.operations() > cut)
+    }
+
+    /// Makes what a finished sync made durable the beginning of the log.
+    fn fold(&mut self) {
+        self.folded += self.log.len() as u64;
+        for operation in std::mem::take(&mut self.log) {
+            apply(&mut self.initial, &operation);
+        }
     }
 
     /// Records an operation. From the cut on each fails, the first of them after it was begun.
@@ -75,9 +95,47 @@ impl FaultyDisk {
         disk
     }
 
+    /// A disk that holds `image` and remembers only what no sync has made durable yet: [`FaultyDisk::image`] gives what a cut
+    /// at the present moment leaves, and [`FaultyDisk::cuts`] nothing of what was before.
+    pub fn folding(image: Vec<u8>) -> FaultyDisk {
+        let disk = FaultyDisk::new(image);
+        disk.disk().folds = true;
+        disk
+    }
+
+    /// Has the power go in the operation after `more` others.
+    pub fn cut_after(&self, more: u64) {
+        let mut disk = self.disk();
+        disk.cut_at = Some(disk.operations() + more);
+    }
+
+    /// Takes back a cut that has not come yet.
+    pub fn spare(&self) {
+        let mut disk = self.disk();
+        if !disk.is_off() {
+            disk.cut_at = None;
+        }
+    }
+
+    /// From now on syncs do nothing and say that they did: a defect to be found.
+    pub fn forget_syncs(&self) {
+        self.disk().forgets = true;
+    }
+
+    /// Whether the power went in one of its operations.
+    pub fn is_off(&self) -> bool {
+        self.disk().is_off()
+    }
+
+    /// What is on the disk if the power goes now.
+    pub fn image(&self, unsynced: Unsynced) -> Vec<u8> {
+        let disk = self.disk();
+        lay_pending(disk.initial.clone(), &disk.log, unsynced)
+    }
+
     /// How many writes, syncs and changes of length there were.
     pub fn operations(&self) -> u64 {
-        self.disk().log.len() as u64
+        self.disk().operations()
     }
 
     /// The images that cuts in each operation leave, in order.
@@ -116,7 +174,15 @@ impl StorageBackend for FaultyDisk {
     }
 
     fn sync_data(&self) -> Result<()> {
-        self.disk().begin(Operation::Sync)
+        let mut disk = self.disk();
+        if disk.forgets {
+            return Ok(());
+        }
+        disk.begin(Operation::Sync)?;
+        if disk.folds {
+            disk.fold();
+        }
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
@@ -157,18 +223,21 @@ impl Cuts {
 
     /// What is on the disk after a cut here.
     pub fn image(&self, unsynced: Unsynced) -> Vec<u8> {
-        let mut image = self.durable.clone();
-        let pending = &self.log[self.unsynced..self.next];
-        match unsynced {
-            Unsynced::Lost => {}
-            Unsynced::Kept => pending.iter().for_each(|operation| apply(&mut image, operation)),
-            Unsynced::Torn(seed) => {
-                let mut random = Random(seed);
-                pending.iter().for_each(|operation| tear(&mut image, operation, &mut random));
-            }
-        }
-        image
+        lay_pending(self.durable.clone(), &self.log[self.unsynced..self.next], unsynced)
     }
+}
+
+/// An image after some of the writes that no sync made durable.
+fn lay_pending(mut image: Vec<u8>, pending: &[Operation], unsynced: Unsynced) -> Vec<u8> {
+    match unsynced {
+        Unsynced::Lost => {}
+        Unsynced::Kept => pending.iter().for_each(|operation| apply(&mut image, operation)),
+        Unsynced::Torn(seed) => {
+            let mut random = Random::new(seed);
+            pending.iter().for_each(|operation| tear(&mut image, operation, &mut random));
+        }
+    }
+    image
 }
 
 fn apply(image: &mut Vec<u8>, operation: &Operation) {
@@ -206,20 +275,6 @@ fn lay(image: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
         image.resize(end, 0);
     }
     image[start..end].copy_from_slice(bytes);
-}
-
-/// SplitMix64: small, and the same everywhere.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn bit(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) & 1 == 1
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
-//! Test support: a chain that makes valid blocks, a disk that fails on purpose, and the real program.
+//! Test support: a chain that makes valid blocks, a disk that fails on purpose, the real program, and a network of real
+//! engines under virtual time.
 
 pub mod chain;
 pub mod fault;
 pub mod program;
+pub mod random;
+pub mod sim;
 pub mod vectors;

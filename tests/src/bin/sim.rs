@@ -1,0 +1,176 @@
+//! `drystone-sim run`: a network of real engines under virtual time, from one seed.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Parser, Subcommand};
+use drystone_tests::sim::{Faults, MINUTE, MS, Outcome, Setup, World};
+
+/// A deterministic simulator of Drystone networks.
+#[derive(Parser)]
+#[command(name = "drystone-sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a network; the exit code is 0 only if everything held that must hold.
+    Run(Run),
+}
+
+#[derive(Args, Clone)]
+struct Run {
+    /// How many nodes.
+    #[arg(long, default_value_t = 20)]
+    nodes: u16,
+    /// For how many virtual hours faults happen; the liveness phase follows.
+    #[arg(long, default_value_t = 6)]
+    hours: u64,
+    /// What everything random comes from, in hex.
+    #[arg(long, default_value = "5eed", value_parser = hex_seed)]
+    seed: u64,
+    /// How many seeds to run, this one and those after it.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// all, none, or some of crash,partition,oneway,flap,loss,skew,churn,slow,hostile.
+    #[arg(long, default_value = "all")]
+    faults: Faults,
+    /// Stop at this virtual millisecond.
+    #[arg(long, value_name = "MS")]
+    until: Option<u64>,
+    /// Print one JSON object for each seed, without wall times.
+    #[arg(long)]
+    json: bool,
+}
+
+fn hex_seed(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).map_err(|_| "a seed is up to 16 hex digits".into())
+}
+
+fn main() -> ExitCode {
+    let Command::Run(run) = Cli::parse().command;
+    if run.nodes < 2 || run.hours == 0 || run.seeds == 0 {
+        eprintln!(
+            "error: a network has at least 2 nodes, 1 hour and 1 seed; next: drystone-sim run --nodes 20 --hours 6"
+        );
+        return ExitCode::from(2);
+    }
+    let next = AtomicU64::new(0);
+    let failed = AtomicU64::new(0);
+    let workers = thread::available_parallelism().map_or(1, |cores| cores.get() as u64).min(run.seeds);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= run.seeds {
+                        return;
+                    }
+                    if !run_seed(&run, run.seed.wrapping_add(number)) {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.load(Ordering::Relaxed);
+    if run.seeds > 1 && !run.json {
+        println!("{} seeds, {failed} with a violation", run.seeds);
+    }
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs one seed and prints what came of it; false if something did not hold.
+fn run_seed(run: &Run, seed: u64) -> bool {
+    let start = Instant::now();
+    let setup = Setup::new(seed, run.nodes.into(), run.hours * 60 * MINUTE, run.faults);
+    let outcome = World::new(setup).run(run.until.map(|ms| ms * MS));
+    if run.json {
+        println!("{}", serde_json::to_string(&outcome).expect("an outcome is plain data"));
+    } else if run.seeds > 1 {
+        println!("{}", line(&outcome, start.elapsed()));
+    } else {
+        print!("{}", summary(&outcome, start.elapsed()));
+    }
+    if let Some(violation) = &outcome.violation {
+        eprintln!(
+            "violation: {} at {} ms at node {}: {}\n\
+             replay: drystone-sim run --nodes {} --hours {} --seed {} --faults {} --until {}",
+            violation.checker,
+            violation.at_ms,
+            violation.host,
+            violation.what,
+            run.nodes,
+            run.hours,
+            outcome.seed,
+            run.faults,
+            violation.at_ms + 1,
+        );
+    }
+    outcome.violation.is_none()
+}
+
+fn verdict(outcome: &Outcome) -> &'static str {
+    if outcome.violation.is_none() { "ok" } else { "VIOLATION" }
+}
+
+/// One seed of many.
+fn line(outcome: &Outcome, wall: Duration) -> String {
+    let counts = &outcome.counts;
+    format!(
+        "seed {} {} | {} nodes, {:.1} h | height {}, {} mined, {} reorganisations, deepest {} | {} payments, {} confirmed | \
+         {} crashes, {} partitions | {} messages, {:.1} MB | agreed after {:.0} s | trace {} | {:.1} s",
+        outcome.seed,
+        verdict(outcome),
+        outcome.hosts,
+        outcome.virtual_ms as f64 / 3_600_000.0,
+        counts.height,
+        counts.mined,
+        counts.reorganisations,
+        counts.deepest,
+        counts.payments,
+        counts.confirmed,
+        counts.crashes,
+        counts.partitions,
+        counts.messages,
+        counts.bytes as f64 / 1e6,
+        counts.agreed_after_ms as f64 / 1e3,
+        &outcome.trace[..16],
+        wall.as_secs_f64(),
+    )
+}
+
+/// One seed alone, at more length.
+fn summary(outcome: &Outcome, wall: Duration) -> String {
+    let counts = &outcome.counts;
+    let rows = [
+        ("seed", outcome.seed.clone()),
+        (
+            "network",
+            format!("{} nodes for {:.2} virtual hours", outcome.hosts, outcome.virtual_ms as f64 / 3_600_000.0),
+        ),
+        ("chain", format!("height {}, {} blocks mined", counts.height, counts.mined)),
+        ("reorganisations", format!("{}, the deepest {} blocks", counts.reorganisations, counts.deepest)),
+        (
+            "payments",
+            format!(
+                "{} taken: {} confirmed, {} waiting, {} made impossible by others, {} lost with their host's power",
+                counts.payments, counts.confirmed, counts.waiting, counts.superseded, counts.perished
+            ),
+        ),
+        ("faults", format!("{} crashes, {} partitions", counts.crashes, counts.partitions)),
+        ("traffic", format!("{} messages, {:.1} MB", counts.messages, counts.bytes as f64 / 1e6)),
+        ("hostile hosts", format!("banned {} times; {} blocks found invalid", counts.bans, counts.invalidated)),
+        ("honest penalties", format!("{} below a ban", counts.penalties)),
+        ("memory", format!("one peer held at most {} bytes", counts.peer_bytes)),
+        ("agreement", format!("{:.1} s after the last fault", counts.agreed_after_ms as f64 / 1e3)),
+        ("trace", format!("{} over {} events", outcome.trace, outcome.events)),
+        ("verdict", verdict(outcome).into()),
+        ("wall time", format!("{:.1} s", wall.as_secs_f64())),
+    ];
+    rows.into_iter().map(|(name, value)| format!("{name:<17} {value}\n")).collect()
+}

@@ -1,0 +1,62 @@
+//! What work costs in virtual time, from counts. Microseconds of one core of the machine of docs/PERFORMANCE.md, rounded up;
+//! only their proportions matter.
+
+use drystone_core::block::Body;
+use drystone_node::engine::message::{ChainEvent, Input, Output, PeerEvent};
+use drystone_node::engine::wire::{Request, Response};
+use drystone_node::engine::work::{Done, Job};
+
+/// Any call of the engine.
+pub const CALL: u64 = 20;
+/// A commit: copied pages and a sync.
+pub const COMMIT: u64 = 2_000;
+/// A transaction connected or disconnected: two leaves and their share of the tree.
+pub const TRANSACTION: u64 = 40;
+/// A header checked and stored.
+pub const HEADER: u64 = 5;
+/// A transaction admitted.
+pub const ADMISSION: u64 = 20;
+/// A signature verified in a batch.
+pub const SIGNATURE: u64 = 12;
+/// A job, and a transaction's hashing in it.
+pub const JOB: u64 = 20;
+/// A transaction's hash and its share of a tree.
+pub const HASH: u64 = 1;
+/// A record read for a peer.
+pub const READ: u64 = 10;
+
+/// What an input costs the engine before it is seen what comes of it.
+pub fn of_input(input: &Input) -> u64 {
+    CALL + match input {
+        Input::Peer { event: PeerEvent::Response { response: Response::Headers(headers), .. }, .. } => {
+            HEADER * headers.len() as u64 + COMMIT
+        }
+        Input::Transactions { transactions, .. } => ADMISSION * transactions.len() as u64,
+        Input::Done { done: Done::Transactions(Ok(transactions)), .. } => ADMISSION * transactions.len() as u64,
+        _ => 0,
+    }
+}
+
+/// What outputs tell of the work that led to them.
+pub fn of_outputs(outputs: &[Output]) -> u64 {
+    let cost = |output: &Output| match output {
+        Output::Event(ChainEvent::Connected { txids, .. }) => COMMIT + TRANSACTION * txids.len() as u64,
+        Output::Event(ChainEvent::Disconnected { .. }) => COMMIT,
+        _ => 0,
+    };
+    outputs.iter().map(cost).sum()
+}
+
+/// What a job costs a worker.
+pub fn of_job(job: &Job) -> u64 {
+    let signatures = |body: &Body| (SIGNATURE + HASH) * body.transactions.len() as u64;
+    JOB + match job {
+        Job::Assemble { parts, .. } => HASH * parts.len() as u64,
+        Job::Complete { parts, .. } => (SIGNATURE + HASH) * parts.len() as u64,
+        Job::CheckBlock { body, .. } => signatures(body),
+        Job::CheckTransactions { transactions, .. } => SIGNATURE * transactions.len() as u64,
+        Job::Serve { request: Request::Headers(_), .. } => READ * 100,
+        Job::Serve { request: Request::Bodies(hashes), .. } => READ * hashes.len() as u64,
+        Job::Serve { .. } => READ,
+    }
+}

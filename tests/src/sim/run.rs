@@ -1,0 +1,132 @@
+//! A whole run: the faults, then the liveness phase, then the reckoning.
+
+use super::host::Host;
+use super::report::Outcome;
+use super::setup::Setup;
+use super::workload::Fate;
+use super::world::World;
+use super::{MS, SECOND};
+
+/// How long after the last fault agreement is looked for at the earliest, so that the last payments were told to others: a
+/// payment is relayed within a second, and what was missed is had when mempools are compared, once a minute.
+const CALM: u64 = 90 * SECOND;
+
+impl World {
+    /// Runs everything and reckons up; `until` ends it early.
+    pub fn run(mut self, until: Option<u64>) -> Outcome {
+        let end = self.setup.duration;
+        self.run_until(end.min(until.unwrap_or(u64::MAX)));
+        if until.is_none_or(|until| until > end) {
+            self.settle(until);
+        }
+        self.reckon()
+    }
+
+    /// *liveness:* once faults have stopped, all hosts agree within the stated bound, and still do when every payment has had
+    /// the time to be confirmed.
+    pub fn settle(&mut self, until: Option<u64>) {
+        let end = self.setup.duration.max(self.now);
+        let Some(agreed) = self.agreement(end + CALM, end + self.setup.liveness(), until) else { return };
+        self.counts.agreed_after_ms = (agreed - end) / MS;
+        let drained = agreed + self.setup.drain();
+        self.agreement(drained, drained + self.setup.liveness(), until);
+    }
+
+    /// Runs on until all hosts agree at some second after `from`, and says when; by `bound` they must.
+    fn agreement(&mut self, from: u64, bound: u64, until: Option<u64>) -> Option<u64> {
+        let stop = until.unwrap_or(u64::MAX);
+        let mut time = from;
+        while time <= bound {
+            self.run_until(time.min(stop));
+            if self.checkers.violation.is_some() || stop <= time {
+                return None;
+            }
+            if self.agree() {
+                return Some(time);
+            }
+            time += SECOND;
+        }
+        let tips: Vec<String> = self.hosts.iter().map(told).collect();
+        self.violate("liveness", 0, format!("no agreement in time; tips: {}", tips.join(", ")));
+        None
+    }
+
+    /// Whether all hosts run and have one tip.
+    pub fn agree(&self) -> bool {
+        let tip = |host: &Host| host.node().map(|node| node.engine.tip().hash);
+        let honest: Vec<_> = self.hosts.iter().filter(|host| !host.is_scripted()).map(tip).collect();
+        honest[0].is_some() && honest.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    /// Holds every state against a replay and accounts for every payment.
+    pub fn reckon(mut self) -> Outcome {
+        for number in self.running() {
+            if self.checkers.violation.is_none() {
+                self.check_state(number);
+            }
+        }
+        let drained = self.setup.duration + CALM + self.setup.drain();
+        if self.checkers.violation.is_none() && self.now >= drained && self.agree() {
+            self.account_for_payments();
+            self.look_for_bans();
+        }
+        self.counts.height =
+            self.hosts.iter().filter_map(|host| host.node()).map(|node| node.engine.tip().height).max().unwrap_or(0);
+        let (trace, events) = self.trace();
+        Outcome {
+            seed: format!("{:x}", self.setup.seed),
+            hosts: self.hosts.len(),
+            virtual_ms: self.now / MS,
+            events,
+            trace,
+            counts: self.counts,
+            violation: self.checkers.violation,
+        }
+    }
+
+    /// *payments:* each payment that a host took is on the chain, waits for one that is not there, or is provably impossible.
+    fn account_for_payments(&mut self) {
+        let fates = self.fates();
+        self.counts.payments = fates.len() as u64;
+        for (txid, fate) in fates {
+            match fate {
+                Fate::Confirmed => self.counts.confirmed += 1,
+                Fate::Waiting => self.counts.waiting += 1,
+                Fate::Impossible => self.counts.superseded += 1,
+                Fate::Perished => self.counts.perished += 1,
+                Fate::Lost | Fate::Stuck => {
+                    let payment = &self.workload.payments[&txid];
+                    let place = if fate == Fate::Lost { "nowhere" } else { "payable and in no block" };
+                    let what = format!("payment {txid} is {place}: {payment:?}");
+                    let host = payment.taken.map_or(0, |(host, _)| host);
+                    self.violate("payments", host, what);
+                }
+            }
+        }
+    }
+
+    /// *bans:* at the end no honest host's address is banned at another, for whatever reason that was not told.
+    fn look_for_bans(&mut self) {
+        for host in self.running() {
+            let now = self.clock_ms(host);
+            for other in self.running() {
+                let address = self.hosts[other].address.ip();
+                if self.hosts[host].node().is_some_and(|node| node.engine.is_banned(now, address)) {
+                    self.violate("bans", host, format!("the address of honest host {other} is banned"));
+                }
+            }
+        }
+    }
+}
+
+/// The height and the hash of a host's tip.
+fn told(host: &Host) -> String {
+    let Some(node) = host.node() else { return "off".into() };
+    let tip = node.engine.tip();
+    format!("{} {}", tip.height, &tip.hash.to_string()[..12])
+}
+
+/// Runs a setup from its beginning to its end.
+pub fn run(setup: Setup) -> Outcome {
+    World::new(setup).run(None)
+}

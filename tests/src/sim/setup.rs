@@ -1,0 +1,192 @@
+//! What a run is made of: how many hosts, for how long, from which seed, with which faults, on which chain.
+
+use std::fmt;
+use std::str::FromStr;
+
+use drystone_core::amount::Amount;
+use drystone_core::genesis::dev_params;
+use drystone_core::key::SecretKey;
+use drystone_core::params::{Allocation, ChainKind, ChainParams};
+use drystone_core::pow::Work;
+
+use super::{MINUTE, MS, SECOND};
+
+/// Accounts that genesis funds and that pay each other.
+pub const ACCOUNTS: u8 = 24;
+/// What genesis gives each of them, in chips.
+pub const ENDOWMENT: u64 = 1_000_000_000_000;
+
+/// Which faults happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// The power goes, writes that were not synced are lost, kept or torn, and comes back.
+    pub crash: bool,
+    /// The network falls into two.
+    pub partition: bool,
+    /// Links carry data in one direction only.
+    pub oneway: bool,
+    /// A partition comes and goes.
+    pub flap: bool,
+    /// Packets are lost.
+    pub loss: bool,
+    /// Clocks are wrong.
+    pub skew: bool,
+    /// Hosts leave for long and come back.
+    pub churn: bool,
+    /// Links become slow.
+    pub slow: bool,
+    /// Some more hosts do what they like, see [`Hostile`](super::hostile::Hostile).
+    pub hostile: bool,
+}
+
+impl Faults {
+    /// Every one.
+    pub const ALL: Faults = Faults::each(true);
+    /// No fault.
+    pub const NONE: Faults = Faults::each(false);
+
+    const fn each(on: bool) -> Faults {
+        Faults { crash: on, partition: on, oneway: on, flap: on, loss: on, skew: on, churn: on, slow: on, hostile: on }
+    }
+}
+
+impl fmt::Display for Faults {
+    /// As [`Faults::from_str`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Faults::ALL => return f.write_str("all"),
+            Faults::NONE => return f.write_str("none"),
+            _ => {}
+        }
+        let named = [
+            (self.crash, "crash"),
+            (self.partition, "partition"),
+            (self.oneway, "oneway"),
+            (self.flap, "flap"),
+            (self.loss, "loss"),
+            (self.skew, "skew"),
+            (self.churn, "churn"),
+            (self.slow, "slow"),
+            (self.hostile, "hostile"),
+        ];
+        let names: Vec<&str> = named.into_iter().filter_map(|(on, name)| on.then_some(name)).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+impl FromStr for Faults {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Faults, String> {
+        let mut faults = match text {
+            "all" => return Ok(Faults::ALL),
+            "none" => return Ok(Faults::NONE),
+            _ => Faults::NONE,
+        };
+        for name in text.split(',') {
+            let fault = match name {
+                "crash" => &mut faults.crash,
+                "partition" => &mut faults.partition,
+                "oneway" => &mut faults.oneway,
+                "flap" => &mut faults.flap,
+                "loss" => &mut faults.loss,
+                "skew" => &mut faults.skew,
+                "churn" => &mut faults.churn,
+                "slow" => &mut faults.slow,
+                "hostile" => &mut faults.hostile,
+                _ => {
+                    return Err(format!(
+                        "no fault {name:?}; give all, none, or some of crash,partition,oneway,flap,loss,skew,churn,slow,hostile"
+                    ));
+                }
+            };
+            *fault = true;
+        }
+        Ok(faults)
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What everything random comes from.
+    pub seed: u64,
+    /// How many hosts.
+    pub hosts: usize,
+    /// How long faults happen, in virtual microseconds; the liveness phase comes after it.
+    pub duration: u64,
+    /// Which faults happen.
+    pub faults: Faults,
+    /// The chain.
+    pub params: ChainParams,
+    /// One payment in this time, on average; none where it is 0.
+    pub payment_every: u64,
+    /// How many of the hosts, the first ones, mine.
+    pub miners: usize,
+    /// The least work that hosts keep a chain for.
+    pub minimum_work: Work,
+    /// How long after genesis the run begins, in milliseconds: late enough that no clock is before genesis.
+    pub age_ms: u64,
+}
+
+impl Setup {
+    /// A run on the simulator's own chain: a block every 30 s, a payment every 30 s.
+    pub fn new(seed: u64, hosts: usize, duration: u64, faults: Faults) -> Setup {
+        let miners = hosts.div_ceil(2);
+        let (params, minimum_work, payment_every) = (params(), Work::ZERO, 30 * SECOND);
+        Setup { seed, hosts, duration, faults, params, payment_every, miners, minimum_work, age_ms: 3_600_000 }
+    }
+
+    /// How long everything may take to agree once faults have stopped: connections are dialled anew within seconds, statuses
+    /// go round in 30 s, a withheld head is left after a minute, addresses that failed rest for up to 8 minutes; and
+    /// then blocks must come that break ties.
+    pub fn liveness(&self) -> u64 {
+        10 * MINUTE + 10 * self.params.interval * MS
+    }
+
+    /// How long after that every payment may take to be in a block. Each host compares its mempool with one peer a minute, so
+    /// those that have a payment almost double: in six minutes some fifty hosts; and of ten blocks then, one comes from a
+    /// miner that has it.
+    pub fn drain(&self) -> u64 {
+        6 * MINUTE + 10 * self.params.interval * MS
+    }
+}
+
+/// The simulator's chain: rules like the main chain's, work so small that a nonce is found in a few tries, and funded
+/// accounts.
+pub fn params() -> ChainParams {
+    let interval = 30_000;
+    let mut allocations: Vec<Allocation> = (0..ACCOUNTS)
+        .map(|index| Allocation { account: SecretKey::dev(index).account(), amount: Amount(ENDOWMENT) })
+        .collect();
+    allocations.sort();
+    ChainParams {
+        name: "drystone-sim".into(),
+        kind: ChainKind::Test,
+        interval,
+        response: 120 * interval,
+        max_future: 2 * interval,
+        maturity: 10,
+        subsidy: Amount(2_000_000_000),
+        halving_interval: 2_000,
+        allocations,
+        ..dev_params()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_is_one_and_faults_have_names() {
+        assert_eq!(params().check(), Ok(()));
+        assert_eq!("all".parse(), Ok(Faults::ALL));
+        assert_eq!("none".parse(), Ok(Faults::NONE));
+        assert_eq!("crash,skew".parse(), Ok(Faults { crash: true, skew: true, ..Faults::NONE }));
+        for text in ["all", "none", "crash,skew"] {
+            assert_eq!(text.parse::<Faults>().unwrap().to_string(), text);
+        }
+        assert!("crash,fire".parse::<Faults>().is_err());
+    }
+}
