@@ -21,6 +21,11 @@ if ! command -v python3 >/dev/null; then
     if [ "$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy python3
     else echo "note: no python3, so the second verifier is left out; next: sudo apt-get install python3" >&2; fi
 fi
+if ! command -v ip >/dev/null; then
+    step "installing iproute2 for networks of namespaces"
+    if [ "$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy iproute2
+    else echo "note: no iproute2; networks of namespaces need root too, so their tests are left out" >&2; fi
+fi
 cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
 cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 

@@ -3,6 +3,7 @@
 //! Amounts are decimal strings of chips, hashes print as everywhere else, times are Unix milliseconds, raw bytes are hex
 //! ([`Hex`]), addresses bech32m under the chain's prefix. Readers ignore fields that they do not know.
 
+use core::net::SocketAddr;
 use std::fmt;
 
 use serde::de::{Error as _, Unexpected, Visitor};
@@ -84,7 +85,7 @@ pub enum Phase {
 }
 
 /// `node_info`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// The program's version.
     pub version: String,
@@ -110,7 +111,11 @@ pub struct NodeInfo {
     pub height: u64,
     /// The tip's hash.
     pub hash: BlockHash,
-    /// How many peers are connected.
+    /// The height up to which the best chain of headers is known.
+    pub headers: u64,
+    /// How much of the chain is connected, in percent; nothing where nobody says how long the chain is.
+    pub progress: Option<f64>,
+    /// How many peers are connected and have shaken hands.
     pub peers: u64,
     /// What the node's own miner does.
     pub mining: MiningStatus,
@@ -406,6 +411,50 @@ pub enum BlockStatus {
     Beside,
     /// It was known before.
     Known,
+}
+
+/// An entry of `net_peers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// The peer's name, which its connection proved.
+    pub peer_id: String,
+    /// Where it is; of an inbound connection with a port that it does not listen on.
+    pub address: SocketAddr,
+    /// Who opened the connection.
+    pub direction: PeerDirection,
+    /// Since when it is connected.
+    pub connected_since: u64,
+    /// Whether it has shaken hands.
+    pub ready: bool,
+    /// The height of the best block that it has said or shown to have.
+    pub height: u64,
+    /// Points against it; at 100 it is banned.
+    pub score: u32,
+    /// Blocks that it gave for the download.
+    pub blocks_received: u64,
+    /// The bytes of those blocks.
+    pub block_bytes_received: u64,
+    /// When it last gave something new, a block or a transaction; nothing if never.
+    pub last_useful: Option<u64>,
+}
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerDirection {
+    /// The peer.
+    Inbound,
+    /// This node.
+    Outbound,
+}
+
+/// An entry of `net_bans`, and the reply of `net_ban`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanInfo {
+    /// An IP address, of IPv6 the first of its /64, all of which is banned; or a peer's name.
+    pub target: String,
+    /// When it ends.
+    pub until: u64,
 }
 
 macro_rules! error_codes {

@@ -18,7 +18,12 @@ use crate::config::{Config, DEFAULT_RPC};
 const WALLET: &str = "drystone-wallet";
 
 /// The greeting of a node that answers at `rpc`, with the balances of `snapshot`.
-pub(crate) fn text(config: &Config, rpc: SocketAddr, snapshot: &Snapshot) -> Result<String, StoreError> {
+pub(crate) fn text(
+    config: &Config,
+    rpc: SocketAddr,
+    p2p: SocketAddr,
+    snapshot: &Snapshot,
+) -> Result<String, StoreError> {
     let params = &config.params;
     let address = |index| encode_address(&params.address_prefix, &SecretKey::dev(index).account());
     let data = config.data.path();
@@ -37,6 +42,7 @@ pub(crate) fn text(config: &Config, rpc: SocketAddr, snapshot: &Snapshot) -> Res
          chain    {} {}\n  \
          data     {} (delete it to begin anew)\n  \
          RPC      http://{rpc}/rpc\n  \
+         peers    {p2p}\n  \
          cookie   {}\n  \
          mining   {mining}\n\n\
          Funded accounts. Everyone knows their keys; the wallet uses number N with --dev N.\n\n",

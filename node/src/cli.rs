@@ -1,9 +1,10 @@
 //! The command line: what can be typed, and what each flag means.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use drystone_node::engine::message::PeerId;
 
 use crate::logging::Level;
 
@@ -28,7 +29,13 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Genesis(GenesisCommand),
     /// Ask a running node how it is.
-    Status(StatusOptions),
+    Status(RunningNode),
+    /// List the peers of a running node, and whom it has banned.
+    Peers(PeersOptions),
+    /// Have a running node refuse an IP address or a peer for a while.
+    Ban(BanOptions),
+    /// Take a ban back.
+    Unban(UnbanOptions),
 }
 
 /// What every running node understands.
@@ -41,6 +48,15 @@ pub(crate) struct NodeOptions {
     /// Where to answer JSON-RPC; port 0 takes a free one [default: 127.0.0.1:8645].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) rpc: Option<SocketAddr>,
+
+    /// Where peers connect; port 0 takes a free one [default: 0.0.0.0:8646, or a free port if that is taken; in dev
+    /// 127.0.0.1:0].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+
+    /// Connect to this node, again and again while there is no connection; may be given several times.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) peer: Vec<String>,
 
     /// Mine, and reward this address [default in dev: funded account 0].
     #[arg(long, value_name = "ADDRESS")]
@@ -66,7 +82,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
 
-    /// A TOML file with any of: genesis, data_dir, rpc, rpc_hosts, mine, threads, log, log_json. Flags override it.
+    /// A TOML file with any of: genesis, data_dir, rpc, rpc_hosts, listen, peers, mine, threads, log, log_json, and a
+    /// table [net] with max_per_ip, group_limits, mdns. Flags override it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
@@ -90,9 +107,9 @@ pub(crate) struct VerifyOptions {
     pub(crate) repair: bool,
 }
 
-/// What `status` understands.
+/// Which node is asked.
 #[derive(Debug, Args)]
-pub(crate) struct StatusOptions {
+pub(crate) struct RunningNode {
     /// The node's data directory [default: the only one in ~/.drystone with a running node].
     #[arg(long, value_name = "DIR", env = "DRYSTONE_DATA_DIR", conflicts_with = "rpc")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -100,6 +117,78 @@ pub(crate) struct StatusOptions {
     /// Where the node answers [default: what it wrote to node.json in its data directory].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) rpc: Option<SocketAddr>,
+}
+
+/// Which node is told something, and where its cookie is.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("secret").args(["data_dir", "cookie"]).multiple(true))]
+pub(crate) struct OwnNode {
+    /// The node's data directory [default: the only one in ~/.drystone with a running node].
+    #[arg(long, value_name = "DIR", env = "DRYSTONE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Where the node answers [default: what it wrote to node.json in its data directory].
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "secret")]
+    pub(crate) rpc: Option<SocketAddr>,
+
+    /// The node's cookie [default: .cookie in its data directory].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cookie: Option<PathBuf>,
+}
+
+/// What `peers` understands.
+#[derive(Debug, Args)]
+pub(crate) struct PeersOptions {
+    #[command(flatten)]
+    pub(crate) node: RunningNode,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `ban` understands.
+#[derive(Debug, Args)]
+pub(crate) struct BanOptions {
+    /// An IP address, of IPv6 with its whole /64, or the name of a peer.
+    #[arg(value_parser = read_target)]
+    pub(crate) target: String,
+
+    /// For how long: 1d, 12h, 30m, or a number of seconds [default: 1d].
+    #[arg(long = "for", value_name = "TIME", value_parser = read_seconds)]
+    pub(crate) seconds: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) node: OwnNode,
+}
+
+/// What `unban` understands.
+#[derive(Debug, Args)]
+pub(crate) struct UnbanOptions {
+    /// An IP address or the name of a peer, as `peers` lists it.
+    #[arg(value_parser = read_target)]
+    pub(crate) target: String,
+
+    #[command(flatten)]
+    pub(crate) node: OwnNode,
+}
+
+fn read_target(text: &str) -> Result<String, &'static str> {
+    let known = text.parse::<IpAddr>().is_ok() || text.parse::<PeerId>().is_ok();
+    if known { Ok(text.to_owned()) } else { Err("neither an IP address nor the name of a peer") }
+}
+
+fn read_seconds(text: &str) -> Result<u64, &'static str> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    let unit = match &text[digits.len()..] {
+        "d" => 86_400,
+        "h" => 3_600,
+        "m" => 60,
+        "s" | "" => 1,
+        _ => return Err("the units are d, h, m and s"),
+    };
+    let count: u64 = digits.parse().map_err(|_| "not a number of d, h, m or s, as in 12h")?;
+    count.checked_mul(unit).filter(|seconds| *seconds > 0).ok_or("at least a second, and at most ten years")
 }
 
 /// What to do with genesis files.
@@ -234,9 +323,40 @@ mod tests {
             "n genesis new",
             "n genesis new --name x --interval soon",
             "n status --rpc 127.0.0.1:1 --data-dir d",
+            "n peers --rpc 127.0.0.1:1 --data-dir d",
+            "n peers 10.0.0.1",
+            "n ban",
+            "n ban node.example",
+            "n ban 10.0.0.1:8646",
+            "n ban 10.0.0.1 --for soon",
+            "n ban 10.0.0.1 --for 0",
+            "n ban 10.0.0.1 --for -1",
+            "n ban 10.0.0.1 --for 1w",
+            "n ban 10.0.0.1 --for 99999999999999999d",
+            "n ban 10.0.0.1 --rpc 127.0.0.1:1",
+            "n unban 10.0.0.1 --rpc 127.0.0.1:1",
+            "n unban 10.0.0.1 --for 1d",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_ban_has_a_target_a_time_and_a_cookie() {
+        for (line, expected) in [
+            ("n ban 10.0.0.1", None),
+            ("n ban 2001:db8::1 --for 90", Some(90)),
+            ("n ban 10.0.0.1 --for 30m", Some(1_800)),
+            ("n ban 10.0.0.1 --for 12h --data-dir d", Some(43_200)),
+            ("n ban 10.0.0.1 --for 1d --rpc 127.0.0.1:1 --data-dir d", Some(86_400)),
+            ("n ban 10.0.0.1 --for 5s --rpc 127.0.0.1:1 --cookie c", Some(5)),
+            ("n ban 10.0.0.1 --rpc 127.0.0.1:1 --cookie c --data-dir d", None),
+        ] {
+            let Command::Ban(options) = Cli::try_parse_from(line.split(' ')).expect(line).command else {
+                panic!("{line}")
+            };
+            assert_eq!(options.seconds, expected, "{line}");
         }
     }
 }

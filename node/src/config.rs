@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZero;
 use std::path::{Path, PathBuf, absolute};
 use std::thread::available_parallelism;
@@ -10,7 +10,9 @@ use std::thread::available_parallelism;
 use drystone_core::address::decode_address;
 use drystone_core::genesis::{dev_params, main_params};
 use drystone_core::key::{AccountId, SecretKey};
-use drystone_core::params::ChainParams;
+use drystone_core::params::{ChainKind, ChainParams};
+use drystone_node::engine::limits::{PEERS, PEERS_PER_ADDRESS};
+use drystone_node::net::parse_address;
 use drystone_node::store::StoreOptions;
 use serde::Deserialize;
 
@@ -23,7 +25,13 @@ use crate::logging::Level;
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Where a node answers unless told otherwise.
-pub(crate) const DEFAULT_RPC: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8645);
+pub(crate) const DEFAULT_RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8645);
+
+/// Where peers connect unless told otherwise.
+pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8646);
+
+/// Where peers connect to a chain of one's own, on any free port.
+const DEV_LISTEN: &str = "127.0.0.1:0";
 
 /// Everything that a node needs to be told.
 #[derive(Clone, Debug)]
@@ -36,6 +44,16 @@ pub(crate) struct Config {
     pub(crate) rpc: SocketAddr,
     /// Names beside `localhost` and the address itself that RPC requests may call this node by.
     pub(crate) rpc_hosts: Vec<String>,
+    /// Where peers connect.
+    pub(crate) listen: Listen,
+    /// Whom to connect to.
+    pub(crate) peers: Vec<SocketAddr>,
+    /// How many peers may come from one address.
+    pub(crate) max_per_ip: usize,
+    /// Whether at most one connection is opened into a network group.
+    pub(crate) group_limits: bool,
+    /// Whether to look for nodes on the local network.
+    pub(crate) mdns: bool,
     /// Whom mining rewards.
     pub(crate) reward_to: Option<AccountId>,
     /// How many threads mine.
@@ -48,6 +66,15 @@ pub(crate) struct Config {
     pub(crate) store: StoreOptions,
 }
 
+/// Where peers connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// The address.
+    pub(crate) address: SocketAddr,
+    /// Whether another port will do if this one is taken: nobody asked for it.
+    pub(crate) any_port: bool,
+}
+
 /// The configuration file. Paths in it are relative to it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,12 +83,24 @@ struct File {
     data_dir: Option<PathBuf>,
     rpc: Option<SocketAddr>,
     rpc_hosts: Option<Vec<String>>,
+    listen: Option<String>,
+    peers: Option<Vec<String>>,
+    net: Option<NetTable>,
     mine: Option<String>,
     threads: Option<u16>,
     log: Option<Level>,
     log_json: Option<bool>,
     index_transactions: Option<bool>,
     index_accounts: Option<bool>,
+}
+
+/// The table `[net]` of the configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NetTable {
+    max_per_ip: Option<u16>,
+    group_limits: Option<bool>,
+    mdns: Option<bool>,
 }
 
 impl Config {
@@ -79,6 +118,8 @@ impl Config {
         let node = NodeOptions {
             data_dir,
             rpc: flags.rpc.or(file.rpc),
+            listen: flags.listen.or(file.listen),
+            peer: if flags.peer.is_empty() { file.peers.unwrap_or_default() } else { flags.peer },
             mine: flags.mine.or(file.mine),
             threads: flags.threads.or(file.threads),
             log: flags.log.or(file.log),
@@ -88,13 +129,27 @@ impl Config {
         let rpc_hosts = file.rpc_hosts.unwrap_or_default();
         let (index_transactions, index_accounts) = (file.index_transactions, file.index_accounts);
         let store = StoreOptions { index_transactions, index_accounts, ..StoreOptions::default() };
-        Ok(Config { rpc_hosts, store, ..Config::new(params, node, None, cores)? })
+        let net = file.net.unwrap_or_default();
+        let config = Config::new(params, node, None, cores)?;
+        Ok(Config {
+            rpc_hosts,
+            store,
+            max_per_ip: net.max_per_ip.map_or(PEERS_PER_ADDRESS, usize::from),
+            group_limits: net.group_limits.unwrap_or(true),
+            // Nobody else is on loopback's network.
+            mdns: net.mdns.unwrap_or(config.params.kind != ChainKind::Main)
+                && !config.listen.address.ip().is_loopback(),
+            ..config
+        })
     }
 
     /// What `dev` is to do.
     pub(crate) fn dev(options: NodeOptions) -> Result<Config, Failure> {
         // One thread is more than enough where half of all hashes meet the target.
-        Config::new(dev_params(), options, Some(SecretKey::dev(0).account()), 1)
+        let listen = options.listen.or_else(|| Some(DEV_LISTEN.into()));
+        let options = NodeOptions { listen, ..options };
+        let config = Config::new(dev_params(), options, Some(SecretKey::dev(0).account()), 1)?;
+        Ok(Config { max_per_ip: PEERS, group_limits: false, ..config })
     }
 
     fn new(
@@ -108,11 +163,21 @@ impl Config {
             Some(path) => DataDir::at(absolute(&path).map_err(|error| Failure::io("find", &path, &error))?),
             None => DataDir::of_chain(&params.name)?,
         };
+        let listen = match options.listen {
+            Some(text) => Listen { address: read_listen(&text)?, any_port: false },
+            None => Listen { address: DEFAULT_LISTEN, any_port: true },
+        };
+        let peers = options.peer.iter().map(|text| read_peer(text)).collect::<Result<_, _>>()?;
         let mine = options.mine.map(|address| read_address(&params, &address)).transpose()?;
         Ok(Config {
             data,
             rpc: options.rpc.unwrap_or(DEFAULT_RPC),
             rpc_hosts: Vec::new(),
+            listen,
+            peers,
+            max_per_ip: PEERS_PER_ADDRESS,
+            group_limits: true,
+            mdns: false,
             reward_to: mine.or(reward_to),
             threads: options.threads.map_or(threads, usize::from),
             log: options.log.unwrap_or_default(),
@@ -132,6 +197,30 @@ pub(crate) fn read_genesis(path: &Path) -> Result<ChainParams, Failure> {
             "correct it, or write one with: drystone-node genesis new --name NAME --output FILE",
         )
     })
+}
+
+fn read_listen(text: &str) -> Result<SocketAddr, Failure> {
+    parse_address(text).ok_or_else(|| {
+        Failure::new(
+            format_args!("cannot listen on {text:?}: it is no address of this machine with a port"),
+            format_args!("give one, as in: --listen {DEFAULT_LISTEN}"),
+        )
+    })
+}
+
+/// Reads where a peer is. A name is looked up now, once.
+fn read_peer(text: &str) -> Result<SocketAddr, Failure> {
+    if let Some(address) = parse_address(text) {
+        return Ok(address);
+    }
+    let found = text.to_socket_addrs().map(|mut addresses| addresses.next());
+    let reason = match found {
+        Ok(Some(address)) => return Ok(address),
+        Ok(None) => "it has no address".into(),
+        Err(error) => error.to_string(),
+    };
+    let example = "give a host and a port, as in: --peer 192.0.2.1:8646 or --peer node.example:8646";
+    Err(Failure::new(format_args!("cannot find the peer {text:?}: {reason}"), example))
 }
 
 /// Reads an address that must be of this chain.
@@ -178,7 +267,6 @@ fn parse_file(path: &Path, text: &str) -> Result<File, Failure> {
 mod tests {
     use super::*;
     use drystone_core::address::encode_address;
-    use drystone_core::params::ChainKind;
 
     fn options(directory: &Path, config: &str, node: NodeOptions) -> RunOptions {
         let path = directory.join("drystone.toml");
@@ -193,20 +281,26 @@ mod tests {
         let address = encode_address("tdry", &AccountId([5; 32]));
         let text = format!(
             "genesis = 'g.json'\ndata_dir = 'd'\nrpc = '127.0.0.1:1'\nrpc_hosts = ['node.example']\n\
-             mine = '{address}'\nthreads = 3\nlog = 'warn'\nlog_json = true\n"
+             listen = '127.0.0.1:7'\npeers = ['10.0.0.1:1', '/ip4/10.0.0.2/tcp/2']\nmine = '{address}'\nthreads = 3\nlog = 'warn'\nlog_json = true\n\
+             [net]\nmax_per_ip = 9\ngroup_limits = false\n"
         );
         let config = Config::run(options(directory.path(), &text, NodeOptions::default())).unwrap();
         assert_eq!(config.params, dev_params());
         assert_eq!(config.data.path(), directory.path().join("d"));
         assert_eq!(config.rpc.to_string(), "127.0.0.1:1");
         assert_eq!(config.rpc_hosts, ["node.example"]);
+        assert_eq!(config.listen, Listen { address: "127.0.0.1:7".parse().unwrap(), any_port: false });
+        assert_eq!(config.peers, ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap()]);
+        assert_eq!((config.max_per_ip, config.group_limits, config.mdns), (9, false, false));
         assert_eq!(config.reward_to, Some(AccountId([5; 32])));
         assert_eq!((config.threads, config.log, config.log_json), (3, Level::Warn, true));
 
         let rpc = "127.0.0.1:2".parse().ok();
-        let flags = NodeOptions { rpc, threads: Some(1), log: Some(Level::Debug), ..NodeOptions::default() };
+        let peer = vec!["10.0.0.3:3".into()];
+        let flags = NodeOptions { rpc, peer, threads: Some(1), log: Some(Level::Debug), ..NodeOptions::default() };
         let config = Config::run(options(directory.path(), &text, flags)).unwrap();
         assert_eq!((config.rpc.port(), config.threads, config.log), (2, 1, Level::Debug));
+        assert_eq!(config.peers, ["10.0.0.3:3".parse().unwrap()]);
 
         let data_dir = Some(directory.path().join("d"));
         DataDir::at(data_dir.clone().unwrap()).create().unwrap();
@@ -217,6 +311,8 @@ mod tests {
 
         let config = Config::run(options(directory.path(), "", NodeOptions::default())).unwrap();
         assert_eq!((config.params.kind, config.rpc, config.reward_to), (ChainKind::Main, DEFAULT_RPC, None));
+        assert_eq!(config.listen, Listen { address: DEFAULT_LISTEN, any_port: true });
+        assert_eq!((config.max_per_ip, config.group_limits, config.mdns), (PEERS_PER_ADDRESS, true, false));
         assert!(config.data.path().ends_with(".drystone/drystone"));
     }
 
@@ -224,7 +320,9 @@ mod tests {
     fn mistakes_in_the_file_name_their_line_and_the_valid_keys() {
         let text = parse_file(Path::new("x.toml"), "threads = 1\ncolour = 'grey'\n").unwrap_err().to_string();
         assert!(text.contains("x.toml line 2: unknown field `colour`"), "{text}");
-        for key in ["genesis", "data_dir", "rpc", "rpc_hosts", "mine", "threads", "log", "log_json"] {
+        for key in
+            ["genesis", "data_dir", "rpc", "rpc_hosts", "listen", "peers", "net", "mine", "threads", "log", "log_json"]
+        {
             assert!(text.contains(&format!("`{key}`")), "{key}: {text}");
         }
         for wrong in
@@ -232,6 +330,24 @@ mod tests {
         {
             let text = parse_file(Path::new("x.toml"), wrong).unwrap_err().to_string();
             assert!(text.contains("x.toml line 1: ") && text.lines().count() == 2, "{wrong}: {text}");
+        }
+    }
+
+    #[test]
+    fn where_peers_are_is_read_or_refused() {
+        let options = |listen: &str, peer: &str| NodeOptions {
+            listen: Some(listen.into()),
+            peer: vec![peer.into()],
+            ..NodeOptions::default()
+        };
+        assert_eq!(Config::dev(options("0.0.0.0:1", "localhost:2")).unwrap().peers[0].port(), 2);
+        for (listen, peer, words) in [
+            ("8646", "10.0.0.1:1", "cannot listen on \"8646\""),
+            ("127.0.0.1:0", "10.0.0.1", "cannot find the peer \"10.0.0.1\""),
+            ("127.0.0.1:0", "no.such.host.invalid:1", "cannot find the peer"),
+        ] {
+            let text = Config::dev(options(listen, peer)).unwrap_err().to_string();
+            assert!(text.contains(words) && text.lines().count() == 2, "{text}");
         }
     }
 

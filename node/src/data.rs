@@ -1,8 +1,8 @@
 //! A node's data directory: its files, who may read them, and the note in it that says where a running node answers.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic;
 use std::path::{Path, PathBuf};
 
@@ -102,6 +102,32 @@ impl DataDir {
         self.0.join("node.json")
     }
 
+    /// The file of the secret by which peers know this node.
+    fn identity(&self) -> PathBuf {
+        self.0.join("identity")
+    }
+
+    /// The 32 secret bytes by which peers know this node: those kept here, or else `fresh` ones, which are kept from now on in a
+    /// file for its owner alone.
+    pub(crate) fn keep_identity(&self, fresh: [u8; 32]) -> Result<[u8; 32], Failure> {
+        let path = self.identity();
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let mut secret = [0; 32];
+                hex::decode_to_slice(text.trim(), &mut secret).map(|()| secret).map_err(|_| {
+                    Failure::new(
+                        format_args!("{} is damaged: it is not 64 hex digits", path.display()),
+                        "restore it, or delete it: the node then takes a new name among peers, and nothing else is lost",
+                    )
+                })
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                replace_private(&path, (hex::encode(fresh) + "\n").as_bytes()).map(|()| fresh)
+            }
+            Err(error) => Err(Failure::io("read", &path, &error)),
+        }
+    }
+
     /// Makes sure that the directory exists; a new one opens to its owner alone.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
@@ -155,12 +181,27 @@ fn home() -> Result<PathBuf, Failure> {
 
 /// Writes a file aside and puts it in place: a reader sees the old content or the new one.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    replace_with(File::options().write(true).create(true).truncate(true), path, bytes)
+}
+
+/// The same with a file that its owner alone can read.
+fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    replace_with(File::options().write(true).create(true).truncate(true).mode(0o600), path, bytes)
+}
+
+fn replace_with(options: &OpenOptions, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let aside = path.with_extension("new");
     let write = || {
-        let mut file = File::create(&aside)?;
+        // One that a crash left behind would keep its permissions.
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = options.open(&aside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&aside, path)
+        fs::rename(&aside, path)?;
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     };
     write().map_err(|error| Failure::io("write", path, &error))
 }
@@ -183,6 +224,18 @@ mod tests {
         fs::write(dir.genesis(), "{").unwrap();
         dir.keep_genesis(&dev_params()).unwrap();
         assert_eq!(fs::read_to_string(dir.genesis()).unwrap(), dev_params().to_json());
+    }
+
+    #[test]
+    fn the_identity_is_kept_and_private() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = DataDir::at(parent.path().to_owned());
+        assert_eq!(dir.keep_identity([1; 32]), Ok([1; 32]));
+        assert_eq!(dir.keep_identity([2; 32]), Ok([1; 32]), "it stays");
+        assert_eq!(fs::metadata(dir.identity()).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(dir.identity(), "00").unwrap();
+        let text = dir.keep_identity([3; 32]).unwrap_err().to_string();
+        assert!(text.contains("not 64 hex digits") && text.contains("delete it"), "{text}");
     }
 
     #[test]

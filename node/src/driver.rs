@@ -1,37 +1,73 @@
-//! The engine's thread: takes messages from the mailbox, hands them to the engine with the time, and does what comes out.
+//! The engine's thread: takes what reaches it, hands it to the engine with the time, and does what comes out.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use drystone_node::engine::Engine;
-use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output, Token};
+use drystone_node::engine::message::{Accepted, ChainEvent, DisconnectReason, Input, NetEvent, Origin, Output, Token};
 use drystone_node::engine::mining::MiningRefusal;
 use drystone_node::mailbox::{Message, Submission, Verdict};
+use drystone_node::metrics::Metrics;
 use drystone_node::store::StoreError;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use crate::clock::now;
 use crate::miner::Miner;
+use crate::workers::Workers;
 
 /// The longest sleep, in case the clock on the wall was moved back while the engine waits for a moment on it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// What reaches the engine's thread. Each queue gets its turn, whatever the others hold.
+pub(crate) struct Inbox {
+    /// From RPC, miner and signals.
+    pub(crate) messages: Receiver<Message>,
+    /// From peers. The network waits where it is full.
+    pub(crate) network: Receiver<Input>,
+    /// From the workers.
+    pub(crate) done: Receiver<Input>,
+}
+
+/// What carries out what the engine wants.
+pub(crate) struct Hands {
+    pub(crate) miner: Miner,
+    pub(crate) workers: Workers,
+    /// The network. It always reads, so this never waits for long.
+    pub(crate) network: Sender<Output>,
+}
+
 /// The owner of the engine.
 pub(crate) struct Driver {
     engine: Engine,
-    inbox: Receiver<Message>,
-    miner: Miner,
+    inbox: Inbox,
+    hands: Hands,
+    metrics: Arc<Metrics>,
+    runtime: Handle,
     /// Who waits for which verdict. The engine bounds how many it keeps waiting.
     callers: BTreeMap<Token, oneshot::Sender<Verdict>>,
     submissions: u64,
+    /// What jobs led to that no worker had time for.
+    done_here: VecDeque<Input>,
 }
 
 impl Driver {
-    /// Ties an engine to what reaches it and to the miner that it directs.
-    pub(crate) fn new(engine: Engine, inbox: Receiver<Message>, miner: Miner) -> Driver {
-        Driver { engine, inbox, miner, callers: BTreeMap::new(), submissions: 0 }
+    /// Ties an engine to what reaches it, to what it directs and to what counts. Timers are the runtime's.
+    pub(crate) fn new(engine: Engine, inbox: Inbox, hands: Hands, metrics: Arc<Metrics>, runtime: Handle) -> Driver {
+        Driver {
+            engine,
+            inbox,
+            hands,
+            metrics,
+            runtime,
+            callers: BTreeMap::new(),
+            submissions: 0,
+            done_here: VecDeque::new(),
+        }
     }
 
     /// Drives the engine until it is told to stop.
@@ -42,28 +78,45 @@ impl Driver {
         let result = self.serve();
         // The miner may be waiting for room in the queue; with the queue gone it ends.
         drop(self.inbox);
-        self.miner.end();
+        self.hands.miner.end();
+        self.hands.workers.end();
         result
     }
 
     fn serve(&mut self) -> Result<(), StoreError> {
         self.handle(Input::Tick)?;
         loop {
-            match self.inbox.recv_timeout(self.time_to_sleep()) {
-                Ok(Message::Call(call)) => {
+            match self.next() {
+                Some(Message::Call(call)) => {
                     call(&mut self.engine, now());
                     // It may have changed what the engine wants.
                     self.handle(Input::Tick)?;
                 }
-                Ok(Message::Submit(submission, caller)) => {
+                Some(Message::Submit(submission, caller)) => {
                     let input = self.register(submission, caller);
                     self.handle(input)?;
                 }
-                Ok(Message::Input(input)) => self.handle(input)?,
-                Err(RecvTimeoutError::Timeout) => self.handle(Input::Tick)?,
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.handle(Input::Shutdown),
+                Some(Message::Input(input)) => self.handle(input)?,
+                Some(Message::Stop) | None => return self.handle(Input::Shutdown),
             }
         }
+    }
+
+    /// Waits for what comes next; nothing where there is nobody left who could send something.
+    fn next(&mut self) -> Option<Message> {
+        if let Some(input) = self.done_here.pop_front() {
+            return Some(Message::Input(input));
+        }
+        let time_to_sleep = self.time_to_sleep();
+        let Inbox { messages, network, done } = &mut self.inbox;
+        self.runtime.block_on(async {
+            tokio::select! {
+                message = messages.recv() => message,
+                Some(input) = network.recv() => Some(Message::Input(input)),
+                Some(input) = done.recv() => Some(Message::Input(input)),
+                () = rest(time_to_sleep) => Some(Message::Input(Input::Tick)),
+            }
+        })
     }
 
     /// How long the engine has nothing to do by itself.
@@ -87,11 +140,13 @@ impl Driver {
 
     #[allow(clippy::disallowed_methods, reason = "the shell measures how long the engine takes")]
     fn handle(&mut self, input: Input) -> Result<(), StoreError> {
-        let start = Instant::now();
+        let (start, commits) = (Instant::now(), self.engine.counters().commits);
         let outputs = self.engine.handle(now(), input).inspect_err(|error| error!("the store failed: {error}"))?;
-        let took_ms = start.elapsed().as_millis();
+        let took = start.elapsed();
+        self.metrics.call(took, self.engine.counters().commits > commits);
         for output in outputs {
-            self.execute(output, took_ms);
+            self.metrics.observe(&output);
+            self.execute(output, took.as_millis());
         }
         Ok(())
     }
@@ -115,10 +170,10 @@ impl Driver {
             }
             Output::Mine(job) => {
                 debug!(height = job.height, threads = job.threads, "mining");
-                self.miner.work_on(job);
+                self.hands.miner.work_on(job);
             }
             Output::StopMining(refusal) => {
-                self.miner.rest();
+                self.hands.miner.rest();
                 match refusal {
                     // These pass by themselves, and often.
                     MiningRefusal::Interval { .. } | MiningRefusal::Updating => debug!("not mining: {refusal}"),
@@ -126,17 +181,47 @@ impl Driver {
                 }
             }
             Output::Event(event) => log_event(&event, took_ms),
-            // Nobody is connected yet, so nothing is said and nobody hears it.
+            Output::Work { id, job } => self.done_here.extend(self.hands.workers.give(id, job)),
+            Output::Net(event) => {
+                log_network(&event);
+                if let NetEvent::Joined { .. } = event {
+                    self.send(Output::Net(event));
+                }
+            }
+            // Peers hear what becomes of what they sent by other ways.
+            Output::Verdict { origin: Origin::Peer(_) | Origin::Download, .. } => {}
+            Output::Disconnect { peer, ref reason } => {
+                match reason {
+                    DisconnectReason::Feeler | DisconnectReason::Full | DisconnectReason::Itself => {
+                        debug!(%peer, "disconnected: {reason}");
+                    }
+                    DisconnectReason::OtherChain(_)
+                    | DisconnectReason::OtherVersion(_)
+                    | DisconnectReason::Stranger => {
+                        warn!(%peer, "peer refused: {reason}");
+                    }
+                    _ => info!(%peer, "peer disconnected: {reason}"),
+                }
+                self.send(output);
+            }
             Output::Dial(_)
-            | Output::Disconnect { .. }
             | Output::Request { .. }
             | Output::Respond { .. }
             | Output::Publish(_)
-            | Output::Judge { .. }
-            | Output::Work { .. }
-            | Output::Net(_)
-            | Output::Verdict { origin: Origin::Peer(_) | Origin::Download, .. } => {}
+            | Output::Judge { .. } => self.send(output),
         }
+    }
+
+    /// Hands something to the network. Fails only where that has ended, and then the program is ending too.
+    fn send(&self, output: Output) {
+        let _ = self.hands.network.blocking_send(output);
+    }
+}
+
+/// Sleeps, and where there is work not at all: the shortest sleep of a timer is up to a millisecond, more than most blocks take.
+async fn rest(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
     }
 }
 
@@ -148,6 +233,21 @@ fn log_own(result: &Verdict) {
         }
         Ok(_) => {}
         Err(refusal) => warn!("own submission refused: {refusal}"),
+    }
+}
+
+/// One line about what happened on the network.
+fn log_network(event: &NetEvent) {
+    match event {
+        NetEvent::Joined { peer, direction, height } => info!(%peer, ?direction, height, "peer connected"),
+        NetEvent::Penalty { peer, offence, points } => warn!(%peer, points, "penalty: {offence}"),
+        NetEvent::Reassigned { peer, hash, reason } => debug!(%peer, %hash, ?reason, "body asked of another peer"),
+        NetEvent::Unavailable { head, missing } => warn!(%head, %missing, "no peer gives a body of this chain"),
+        NetEvent::LowWork { peer, headers } => info!(%peer, headers, "chain of headers with too little work ignored"),
+        NetEvent::Unserved { peer, reason } => error!(%peer, "peer not served, data on disk are damaged: {reason}"),
+        NetEvent::StateMismatch { peer, height, required, found } => {
+            warn!(%peer, height, %required, %found, "a peer's state is not what the block says");
+        }
     }
 }
 
@@ -173,7 +273,6 @@ fn log_event(event: &ChainEvent, took_ms: u128) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::thread;
 
     use drystone_core::genesis::dev_params;
@@ -184,6 +283,7 @@ mod tests {
     use drystone_node::engine::Config;
     use drystone_node::mailbox::{Mailbox, MailboxError};
     use drystone_node::store::{Store, StoreOptions};
+    use tokio::sync::mpsc::channel;
 
     /// A chain that any hash extends, twenty times a second.
     fn params() -> ChainParams {
@@ -191,14 +291,21 @@ mod tests {
     }
 
     fn start(params: &ChainParams, store: &Arc<Store>) -> (Mailbox, thread::JoinHandle<Result<(), StoreError>>) {
-        let (mailbox, inbox) = Mailbox::new();
+        let (mailbox, messages) = Mailbox::new();
         let config = Config { reward_to: Some(AccountId([7; 32])), threads: 1, ..Config::new([1; 32]) };
         let engine = Engine::new(Arc::clone(store), Arc::new(params.clone()), config, now()).unwrap();
-        let driver = Driver::new(engine, inbox, Miner::start(mailbox.clone()).unwrap());
+        let metrics = Arc::new(Metrics::new(now(), Default::default()));
+        let (done_sender, done) = channel(1);
+        // Both ends are kept open by the driver and by nobody.
+        let ((_, network), (commands, _)) = (channel(1), channel(1));
+        let workers = Workers::start(engine.workshop(), 1, &done_sender).unwrap();
+        let hands = Hands { miner: Miner::start(mailbox.clone()).unwrap(), workers, network: commands };
+        let inbox = Inbox { messages, network, done };
+        let driver = Driver::new(engine, inbox, hands, metrics, Handle::current());
         (mailbox, thread::spawn(move || driver.run()))
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn it_mines_answers_and_ends_when_told() {
         let params = params();
         let backend = redb::backends::InMemoryBackend::new();
@@ -231,7 +338,7 @@ mod tests {
         thread::sleep(Duration::from_millis(200));
         assert!(height().await.unwrap() <= stopped_at + 1);
 
-        mailbox.post_waiting(Message::Stop).unwrap();
+        mailbox.post(Message::Stop).unwrap();
         thread.join().unwrap().unwrap();
         assert_eq!(height().await, Err(MailboxError::Stopped));
         let reached = store.snapshot().unwrap().tip().unwrap().height;

@@ -13,6 +13,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::console::{self, Console};
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,9 +54,11 @@ pub(crate) fn start(level: Level, json: bool) {
     let libraries = if level == Level::Trace { LevelFilter::DEBUG } else { level.filter().min(LevelFilter::WARN) };
     let filter = Targets::new()
         .with_default(libraries)
+        // It speaks of what strangers do, which would let them fill the log, and the engine says it better.
+        .with_target("libp2p", if level == Level::Trace { libraries } else { LevelFilter::OFF })
         .with_target("drystone_node", level.filter())
         .with_target("drystone_core", level.filter());
-    let format = tracing_subscriber::fmt::layer().with_writer(stderr).with_target(false);
+    let format = tracing_subscriber::fmt::layer().with_writer(|| Console).with_target(false);
     let layer = if json {
         format.json().flatten_event(true).boxed()
     } else {
@@ -62,6 +66,7 @@ pub(crate) fn start(level: Level, json: bool) {
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).init();
     panic::set_hook(Box::new(|panic| {
+        console::show(None);
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("no message");
         let thread = thread::current().name().unwrap_or("unnamed").to_owned();

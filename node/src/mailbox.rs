@@ -1,11 +1,12 @@
 //! The way to the engine: one bounded queue, emptied by the thread that owns the engine.
 //!
-//! Everybody else (RPC handlers, the miner, signals) puts messages in and, where there is an answer, waits for it on a
-//! channel of its own. A full queue refuses at once, so overload shows at the edge and never piles up inside.
-
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+//! RPC handlers, the miner and signals put messages in and, where there is an answer, wait for it on a channel of their
+//! own. A full queue refuses at once, so overload shows at the edge and never piles up inside. The network has a queue of
+//! its own, so that whoever floods it keeps nobody here from being heard.
 
 use drystone_core::validation::{CheckedBlock, CheckedTransaction};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
@@ -56,13 +57,13 @@ pub enum MailboxError {
 /// A sender of messages to the engine. Clones share one queue.
 #[derive(Clone)]
 pub struct Mailbox {
-    sender: SyncSender<Message>,
+    sender: Sender<Message>,
 }
 
 impl Mailbox {
     /// A queue: the end that everybody shares and the end of the engine's thread.
     pub fn new() -> (Mailbox, Receiver<Message>) {
-        let (sender, receiver) = sync_channel(CAPACITY);
+        let (sender, receiver) = channel(CAPACITY);
         (Mailbox { sender }, receiver)
     }
 
@@ -112,7 +113,7 @@ impl Mailbox {
     pub fn post(&self, message: Message) -> Result<(), MailboxError> {
         self.sender.try_send(message).map_err(|error| match error {
             TrySendError::Full(_) => MailboxError::Busy,
-            TrySendError::Disconnected(_) => MailboxError::Stopped,
+            TrySendError::Closed(_) => MailboxError::Stopped,
         })
     }
 
@@ -121,8 +122,11 @@ impl Mailbox {
     ///
     /// # Errors
     /// If the engine has ended.
+    ///
+    /// # Panics
+    /// On a task of the runtime, which must not wait like this.
     pub fn post_waiting(&self, message: Message) -> Result<(), MailboxError> {
-        self.sender.send(message).map_err(|_| MailboxError::Stopped)
+        self.sender.blocking_send(message).map_err(|_| MailboxError::Stopped)
     }
 }
 
@@ -132,12 +136,12 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_and_an_ended_engine_is_told_apart() {
-        let (mailbox, inbox) = Mailbox::new();
+        let (mailbox, mut inbox) = Mailbox::new();
         for _ in 0..CAPACITY {
             assert_eq!(mailbox.post(Message::Input(Input::Tick)), Ok(()));
         }
         assert_eq!(mailbox.post(Message::Input(Input::Tick)), Err(MailboxError::Busy));
-        inbox.recv().expect("a message");
+        inbox.blocking_recv().expect("a message");
         assert_eq!(mailbox.clone().post(Message::Stop), Ok(()));
         drop(inbox);
         assert_eq!(mailbox.post(Message::Stop), Err(MailboxError::Stopped));

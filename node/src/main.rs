@@ -5,12 +5,15 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
+mod console;
 mod data;
 mod driver;
 mod failure;
 mod logging;
 mod miner;
 mod node;
+mod progress;
+mod workers;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -50,6 +53,9 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Verify(options) => print(&commands::verify::execute(&options)?),
         Command::Genesis(command) => print(&commands::genesis::execute(command)?),
         Command::Status(options) => print(&commands::status::execute(options)?),
+        Command::Peers(options) => print(&commands::peers::execute(options)?),
+        Command::Ban(options) => print(&commands::bans::ban(options)?),
+        Command::Unban(options) => print(&commands::bans::unban(options)?),
     }
 }
 

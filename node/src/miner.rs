@@ -141,21 +141,20 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::Receiver;
-    use std::time::Duration;
 
     use drystone_core::genesis::{dev_params, main_params};
     use drystone_core::params::ChainParams;
     use drystone_node::mailbox::CAPACITY;
+    use tokio::sync::mpsc::Receiver;
 
     fn job(params: &ChainParams, epoch: u64) -> Box<MiningJob> {
         let header = params.genesis_block().header;
         Box::new(MiningJob { epoch, header, height: 1, threads: 2 })
     }
 
-    fn solved(inbox: &Receiver<Message>) -> u64 {
-        match inbox.recv_timeout(Duration::from_secs(60)) {
-            Ok(Message::Input(Input::Mined { epoch, time, nonce })) => {
+    fn solved(inbox: &mut Receiver<Message>) -> u64 {
+        match inbox.blocking_recv() {
+            Some(Message::Input(Input::Mined { epoch, time, nonce })) => {
                 let header = drystone_core::block::Header { time, nonce, ..dev_params().genesis_block().header };
                 assert!(header.bits.to_target().unwrap().is_met_by(&header.hash()));
                 epoch
@@ -166,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_new_job_takes_the_place_of_the_old_one() {
-        let (mailbox, inbox) = Mailbox::new();
+        let (mailbox, mut inbox) = Mailbox::new();
         let miner = Miner::start(mailbox).unwrap();
         let mut meter = miner.meter();
         assert_eq!(meter.sample(), 0);
@@ -179,7 +178,7 @@ mod tests {
         }
         for epoch in 2..20 {
             miner.work_on(job(&dev_params(), epoch));
-            assert_eq!(solved(&inbox), epoch);
+            assert_eq!(solved(&mut inbox), epoch);
         }
         miner.rest();
         miner.end();

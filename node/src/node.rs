@@ -2,19 +2,25 @@
 //! reader of the operating system's time and randomness.
 
 use std::io::{Error, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
+use drystone_node::engine::limits::{OUTBOUND_PEERS, OUTBOUND_PER_GROUP};
+use drystone_node::engine::message::{Input, Output};
 use drystone_node::engine::{self, Engine};
 use drystone_node::mailbox::{Mailbox, Message};
+use drystone_node::metrics::Metrics;
+use drystone_node::net::{Net, NetConfig, NetError, key_pair, name_of};
 use drystone_node::rpc::{Cookie, Rpc, RpcServer};
 use drystone_node::store::{Store, StoreError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use tokio::time::interval;
 use tracing::{error, info, warn};
@@ -22,13 +28,19 @@ use tracing::{error, info, warn};
 use crate::clock::now;
 use crate::config::Config;
 use crate::data::NodeNote;
-use crate::driver::Driver;
+use crate::driver::{Driver, Hands, Inbox};
 use crate::failure::Failure;
 use crate::miner::{Meter, Miner};
-use crate::{banner, logging, print};
+use crate::workers::Workers;
+use crate::{banner, logging, print, progress};
 
 /// Threads that serve sockets and timers; what computes or waits for the disk runs elsewhere.
 const IO_THREADS: usize = 2;
+/// Messages that wait between engine and network, in each direction. The largest is a response with 3 MiB of bodies, of
+/// which the window's bound lets 64 MiB be under way.
+const NETWORK_QUEUE: usize = 256;
+/// What the workers have done and the engine has yet to take in.
+const DONE_QUEUE: usize = 64;
 /// How long calls that still compute may keep the program from ending, once nobody hears them.
 const LAST_CALLS: Duration = Duration::from_millis(200);
 /// The exit code of a program that a second Ctrl-C ended at once, as shells expect it.
@@ -41,16 +53,27 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     info!(version = env!("CARGO_PKG_VERSION"), chain = params.name, data = %config.data.path().display(), "starting");
     let store = Arc::new(open_store(config)?);
     let batch_secret = random()?;
-    let engine_config =
-        engine::Config { reward_to: config.reward_to, threads: config.threads, ..engine::Config::new(batch_secret) };
-    let engine = Engine::new(Arc::clone(&store), Arc::clone(&params), engine_config, now())?;
+    let keys = key_pair(config.data.keep_identity(random()?)?);
+    let identity = name_of(&keys).expect("its keys are ed25519");
+    let engine_config = engine::Config {
+        reward_to: config.reward_to,
+        threads: config.threads,
+        seed: random()?,
+        identity,
+        peers_per_address: config.max_per_ip,
+        outbound_per_group: if config.group_limits { OUTBOUND_PER_GROUP } else { OUTBOUND_PEERS },
+        ..engine::Config::new(batch_secret)
+    };
+    let mut engine = Engine::new(Arc::clone(&store), Arc::clone(&params), engine_config, now())?;
     let tip = engine.tip();
     info!(height = tip.height, hash = %tip.hash, "ledger opened");
+    config.peers.iter().for_each(|address| engine.add_peer(*address));
 
-    let (mailbox, inbox) = Mailbox::new();
+    let (mailbox, messages) = Mailbox::new();
     let cookie = Cookie::create(config.data.path(), random()?)
         .map_err(|error| Failure::io("write the cookie to", config.data.path(), &error))?;
     let hash_rate = Arc::new(AtomicU64::new(0));
+    let metrics = Arc::new(Metrics::new(now(), config.data.store()));
     let rpc = Rpc::new(
         Arc::clone(&params),
         Arc::clone(&store),
@@ -58,6 +81,7 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
         cookie,
         batch_secret,
         Arc::clone(&hash_rate),
+        Arc::clone(&metrics),
     );
     let runtime = start_runtime()?;
     let server = runtime
@@ -68,22 +92,42 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
         warn!(%address, "the RPC answers other machines too, and the cookie travels unencrypted");
     }
     info!(%address, "RPC answers");
+    let (to_engine, network) = channel(NETWORK_QUEUE);
+    let (to_network, commands) = channel(NETWORK_QUEUE);
+    let net_config = NetConfig {
+        params: Arc::clone(&params),
+        keys,
+        listen: config.listen.address,
+        peers_per_host: config.max_per_ip,
+        mdns: config.mdns,
+        metrics: Arc::clone(&metrics),
+    };
+    let (net, p2p) = runtime.block_on(listen(net_config, config.listen.any_port, to_engine, commands))?;
+    info!(address = %p2p, peer = %identity, "peers can connect");
     config.data.write_note(&NodeNote {
         rpc: address.to_string(),
-        p2p: None,
+        p2p: Some(p2p.to_string()),
         pid: process::id(),
-        peer_id: None,
+        peer_id: Some(identity.to_string()),
         chain_id: params.chain_id(),
     })?;
     if greets {
-        print(&banner::text(config, address, &store.snapshot()?)?)?;
+        print(&banner::text(config, address, p2p, &store.snapshot()?)?)?;
     }
     drop(store);
 
     let miner = Miner::start(mailbox.clone()).map_err(|error| cannot_start("the miner's thread", &error))?;
     runtime.spawn(measure(miner.meter(), hash_rate));
+    runtime.spawn(progress::show(mailbox.clone(), config.log_json));
     let (end, mut ended) = oneshot::channel();
-    let driver = Driver::new(engine, inbox, miner);
+    let (to_done, done) = channel(DONE_QUEUE);
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let workers = Workers::start(engine.workshop(), cores, &to_done);
+    let workers = workers.map_err(|error| cannot_start("the workers", &error))?;
+    runtime.spawn(net.run());
+    let inbox = Inbox { messages, network, done };
+    let hands = Hands { miner, workers, network: to_network };
+    let driver = Driver::new(engine, inbox, hands, metrics, runtime.handle().clone());
     let drive = move || {
         let result = driver.run();
         // Nobody listens only where the program is ending already.
@@ -129,6 +173,37 @@ fn open_store(config: &Config) -> Result<Store, Failure> {
     })?;
     config.data.keep_genesis(&config.params)?;
     Ok(store)
+}
+
+/// Listens for peers. Where the usual port is taken and nobody asked for it, on a free one.
+async fn listen(
+    config: NetConfig,
+    any_port: bool,
+    inputs: Sender<Input>,
+    commands: Receiver<Output>,
+) -> Result<(Net, SocketAddr), Failure> {
+    let address = config.listen;
+    let free = SocketAddr::new(address.ip(), 0);
+    // libp2p shares a port with whoever else would.
+    let config = match TcpListener::bind(address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && any_port => {
+            warn!(%address, "the usual port for peers is taken by another program; taking a free one");
+            NetConfig { listen: free, ..config }
+        }
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            return Err(Failure::new(
+                format_args!("the address {address} for peers is in use by another program, perhaps another node"),
+                format_args!("stop that one, or take a free port with: --listen {free}"),
+            ));
+        }
+        _ => config,
+    };
+    Net::start(&config, inputs, commands).await.map_err(|error| match error {
+        NetError::Listen { .. } => {
+            Failure::new(error, "give an address of this machine and a port above 1023, as in: --listen 0.0.0.0:8646")
+        }
+        NetError::Setup(_) => Failure::new(error, "raise the limits of this account (ulimit -a) and try again"),
+    })
 }
 
 fn start_runtime() -> Result<Runtime, Failure> {

@@ -127,3 +127,26 @@ impl TestChain {
         }
     }
 }
+
+/// Headers on genesis at the lowest difficulty that the rules allow, with this many in all.
+///
+/// # Panics
+/// If the parameters make no chain.
+pub fn cheap_headers(params: &ChainParams, count: usize) -> Vec<Header> {
+    let mut headers = vec![params.genesis_block().header];
+    while headers.len() <= count {
+        let parent = headers[headers.len() - 1];
+        let grandparent = headers[headers.len().saturating_sub(2)];
+        let height = headers.len() as u64 - 1;
+        let times = ParentTimes { bits: parent.bits, height, time: parent.time, grandparent_time: grandparent.time };
+        let bits = next_bits(params, &times);
+        // As slowly as helps until the limit is reached, then at the interval.
+        let wait = if bits == params.pow_limit { params.interval } else { 4 * params.response };
+        let mut header = Header { prev_hash: parent.hash(), time: parent.time + wait, bits, nonce: 0, ..parent };
+        while check_header(header, params).is_err() {
+            header.nonce += 1;
+        }
+        headers.push(header);
+    }
+    headers
+}

@@ -67,11 +67,19 @@ pub struct Ended {
 /// # Panics
 /// If it cannot be started, or does not end.
 pub fn run(command: &mut Command) -> Ended {
+    run_within(command, RUN_PATIENCE)
+}
+
+/// Runs a program to its end, which may take so long.
+///
+/// # Panics
+/// If it cannot be started, or does not end.
+pub fn run_within(command: &mut Command, patience: Duration) -> Ended {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a program that can be started");
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
-    let deadline = Instant::now() + RUN_PATIENCE;
+    let deadline = Instant::now() + patience;
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
             break status;

@@ -60,8 +60,9 @@ const CORE_FLOORS: &[&[&str]] = &[
 
 /// What rooms of the node import of each other: the room, and what it must not name.
 const NODE_ROOMS: &[(&str, &[&str])] = &[
-    ("store", &["engine", "rpc", "node", "config", "mailbox", "commands"]),
-    ("engine", &["rpc", "node", "config", "mailbox", "commands"]),
+    ("store", &["engine", "metrics", "rpc", "node", "config", "mailbox", "commands"]),
+    ("engine", &["metrics", "rpc", "node", "config", "mailbox", "commands"]),
+    ("metrics", &["rpc", "node", "config", "mailbox", "commands"]),
     ("rpc", &["node", "config", "commands"]),
 ];
 

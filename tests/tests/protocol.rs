@@ -33,6 +33,7 @@ use drystone_node::engine::message::{Direction, Input, Origin, Output, PeerEvent
 use drystone_node::engine::verdict::{Offence, Refusal, judge_offence};
 use drystone_node::engine::wire::{Gossip, PROTOCOL_VERSION, Request, Response, Status, Topic, announce, id_prefix};
 use drystone_node::engine::{Config, Engine};
+use drystone_node::net::frame;
 use drystone_node::store::{Store, StoreOptions};
 use drystone_tests::chain::TestChain;
 use drystone_tests::vectors::proofs::state_of;
@@ -157,6 +158,8 @@ fn every_example_is_true() {
         "dev-key",
         "account-proof",
         "address",
+        "peer-name",
+        "frame",
         "announcement",
         "status",
         "request",
@@ -184,12 +187,24 @@ fn compute(working: &mut Working) {
         "dev-key" => dev_key(working),
         "account-proof" => account_proof(working),
         "address" => address(working),
+        "peer-name" => peer_name(working),
+        "frame" => frame_of(working),
         "announcement" => announcement(working),
         "status" => status(working),
         "request" => request(working),
         "reconciliation" => reconciliation(working),
         name => panic!("unknown example {name}"),
     }
+}
+
+fn peer_name(working: &mut Working) {
+    let key = working.bytes("key").try_into().expect("32 bytes");
+    working.is("name", PeerId(key));
+}
+
+fn frame_of(working: &mut Working) {
+    let message = working.bytes("message");
+    working.is_hex("encoding", frame(&message));
 }
 
 fn tagged_hash(working: &mut Working) {

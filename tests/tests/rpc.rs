@@ -10,8 +10,8 @@ use std::{fs, thread};
 use drystone_core::address::encode_address;
 use drystone_core::amount::Amount;
 use drystone_core::api::{
-    AccountInfo, AccountProof, BlockReply, ErrorCode, HeaderInfo, Hex, MempoolPage, MiningTemplate, NodeInfo, TipInfo,
-    TransactionInfo, TransactionStatus,
+    AccountInfo, AccountProof, BanInfo, BlockReply, ErrorCode, HeaderInfo, Hex, MempoolPage, MiningTemplate, NodeInfo,
+    TipInfo, TransactionInfo, TransactionStatus,
 };
 use drystone_core::block::{Block, Header};
 use drystone_core::encode::encode;
@@ -22,7 +22,8 @@ use drystone_core::miner::{Control, Job, mine};
 use drystone_core::state::{Leaf, StateKey};
 use drystone_core::transaction::{Memo, Transaction, TransactionBody};
 use drystone_tests::chain::TestChain;
-use drystone_tests::program::{Node, Response, read_response};
+use drystone_tests::program::{Node, Response, program, read_response, run};
+use drystone_tests::scrape::Scrape;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json, to_value};
 use tempfile::TempDir;
@@ -274,6 +275,19 @@ fn every_bad_parameter_has_its_own_answer() {
         ("mining_generate", json!([1001, a]), InvalidParams),
         ("mining_generate", json!([1]), InvalidParams),
         ("mining_generate", json!([1, other]), InvalidAddress),
+        ("net_peers", json!([1]), InvalidParams),
+        ("net_add_peer", json!([]), InvalidParams),
+        ("net_add_peer", json!(["node.example:8646"]), InvalidParams),
+        ("net_add_peer", json!(["10.0.0.1"]), InvalidParams),
+        ("net_add_peer", json!(["/ip4/10.0.0.1/udp/1"]), InvalidParams),
+        ("net_add_peer", json!(["x".repeat(1 << 20)]), InvalidParams),
+        ("net_ban", json!([]), InvalidParams),
+        ("net_ban", json!(["10.0.0.1:1"]), InvalidParams),
+        ("net_ban", json!(["node.example"]), InvalidParams),
+        ("net_ban", json!(["10.0.0.1", 0]), InvalidParams),
+        ("net_ban", json!(["10.0.0.1", -1]), InvalidParams),
+        ("net_ban", json!(["10.0.0.1", u64::MAX]), InvalidParams),
+        ("net_unban", json!(["10.0.0.0/8"]), InvalidParams),
     ];
     for (method, params, expected) in cases {
         let (code, message) = refusal(&node, method, params.clone());
@@ -320,7 +334,13 @@ fn only_the_cookie_changes_the_node() {
     let cookie = node.data_dir.join(".cookie");
     assert_eq!(fs::metadata(&cookie).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(node.cookie().len(), 64);
-    for (method, params) in [("mining_set", json!([1])), ("mining_generate", json!([1, address(0)]))] {
+    for (method, params) in [
+        ("mining_set", json!([1])),
+        ("mining_generate", json!([1, address(0)])),
+        ("net_add_peer", json!(["10.0.0.1:1"])),
+        ("net_ban", json!(["10.0.0.1"])),
+        ("net_unban", json!(["10.0.0.1"])),
+    ] {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         for headers in [vec![], vec![("authorization", "Bearer 00")], vec![("authorization", "Basic Og==")]] {
             let response = node.post(&headers, request.as_bytes());
@@ -332,6 +352,9 @@ fn only_the_cookie_changes_the_node() {
     }
     let info: NodeInfo = get(&node, "node_info", json!([]));
     assert_eq!((info.height, info.mining.threads), (0, 0), "nothing changed");
+    let bans = json!({ "jsonrpc": "2.0", "id": 1, "method": "net_bans" }).to_string();
+    let bans: Value = serde_json::from_str(&node.post(&[], bans.as_bytes()).body).unwrap();
+    assert_eq!(bans["result"], json!([]), "a list is read without it, and is empty");
     assert_eq!(node.call("mining_set", json!([2])).unwrap()["threads"], json!(2));
 }
 
@@ -370,10 +393,146 @@ fn ready_and_health_tell_the_tip() {
     for path in ["/ready", "/health"] {
         let response = node.request("GET", path, &[], &[]).unwrap();
         let body: Value = serde_json::from_str(&response.body).unwrap();
-        let expected = json!({ "phase": "ready", "height": 0, "hash": dev_params().chain_id() });
+        let (hash, progress) = (dev_params().chain_id(), None::<f64>);
+        let expected = json!({
+            "phase": "ready", "height": 0, "hash": hash, "headers": 0, "progress": progress, "peers": 0
+        });
         assert_eq!((response.status, body), (200, expected));
     }
     assert_eq!(node.request("GET", "/", &[], &[]).unwrap().status, 404);
+}
+
+#[test]
+fn metrics_follow_what_happens() {
+    let (_root, node) = node();
+    let scrape = || {
+        let started = Instant::now();
+        let response = node.request("GET", "/metrics", &[], &[]).unwrap();
+        assert!(response.status == 200 && started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        Scrape::read(&response.body)
+    };
+    let before = scrape();
+    assert_eq!((before.value("drystone_chain_height"), before.value("drystone_blocks_connected_total")), (0.0, 0.0));
+    assert_eq!(before.value("drystone_engine_answers"), 1.0);
+    assert!(before.value("drystone_store_file_bytes") > 0.0 && before.value("drystone_uptime_seconds") > 0.0);
+    assert!(before.value("process_resident_memory_bytes") > 1e6 && before.value("process_open_fds") > 3.0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now - before.value("process_start_time_seconds")).abs() < 60.0);
+
+    for nonce in [0, 2] {
+        node.call("tx_submit", raw(&payment(0, &AccountId([9; 32]), 5_000_000, 1_000, nonce))).unwrap();
+    }
+    let waiting = scrape();
+    assert_eq!(waiting.value("drystone_mempool_transactions"), 1.0);
+    assert_eq!(waiting.value("drystone_mempool_gapped_transactions"), 1.0);
+    assert!(waiting.value("drystone_mempool_bytes") > 100.0);
+
+    node.call("mining_generate", json!([5, address(0)])).unwrap();
+    refusal(&node, "chain_header", json!([99]));
+    refusal(&node, "no_such_method", json!([]));
+    node.call("net_ban", json!(["10.0.0.1"])).unwrap();
+    let after = scrape();
+    assert_eq!((after.value("drystone_chain_height"), after.value("drystone_blocks_connected_total")), (5.0, 5.0));
+    assert!(after.value("drystone_chain_work_hashes") > before.value("drystone_chain_work_hashes"));
+    assert!(after.value("drystone_store_commits_total") >= before.value("drystone_store_commits_total") + 5.0);
+    let committing = "drystone_engine_commit_call_seconds_count";
+    assert!(after.value(committing) >= before.value(committing) + 5.0);
+    assert!(after.value("drystone_engine_call_seconds_count") > after.value(committing));
+    assert_eq!((after.value("drystone_mempool_transactions"), after.value("drystone_bans")), (0.0, 1.0));
+    let calls = |method: &str, outcome: &str| {
+        after.labelled("drystone_rpc_requests_total", &[("method", method), ("outcome", outcome)])
+    };
+    assert_eq!((calls("mining_generate", "ok"), calls("chain_header", "not_found")), (1.0, 1.0));
+    assert_eq!(calls("unknown", "unknown_method"), 1.0);
+    assert_eq!(after.labelled("drystone_rpc_request_seconds_count", &[("method", "tx_submit")]), 2.0);
+    // Another branch wins.
+    let mut other = TestChain::new(&dev_params());
+    for _ in 0..6 {
+        let block = other.extend(&AccountId([2; 32]), vec![]);
+        node.call("mining_submit", json!([hex::encode(encode(block.block()))])).unwrap();
+    }
+    let reorganised = scrape();
+    assert_eq!(reorganised.value("drystone_reorganisations_total"), 1.0);
+    assert_eq!(reorganised.value("drystone_reorganisation_depth_blocks_sum"), 5.0);
+    assert_eq!(reorganised.value("drystone_blocks_disconnected_total"), 5.0);
+    assert_eq!(reorganised.value("drystone_blocks_connected_total"), 11.0);
+    assert_eq!(node.request("POST", "/metrics", &[], &[]).unwrap().status, 405);
+}
+
+#[test]
+fn bans_are_made_listed_kept_and_taken_back() {
+    let (root, node) = node();
+    let drystone = |arguments: &[&str]| run(program("drystone-node", root.path()).args(arguments));
+    let data = node.data_dir.to_str().unwrap().to_owned();
+    let own = |arguments: &[&str]| drystone(&[arguments, &["--data-dir", &data]].concat());
+    let peer = "12D3KooWGmMVvuvkNMovwMKAHVspQJUUYg8uFhwnN6EjkMp8LcKF";
+
+    let banned = own(&["ban", "10.0.0.1", "--for", "12h"]);
+    assert_eq!((banned.code, banned.stderr.as_str()), (Some(0), ""), "{banned:?}");
+    assert!(banned.stdout.starts_with("banned 10.0.0.1 for 12 h"), "{banned:?}");
+    let mapped: BanInfo = get(&node, "net_ban", json!(["::ffff:10.0.0.1", 60]));
+    let bans: Vec<BanInfo> = get(&node, "net_bans", json!([]));
+    assert_eq!((&mapped.target[..], &bans[..]), ("10.0.0.1", &[mapped.clone()][..]), "the longer ban stands");
+    let by_default: BanInfo = get(&node, "net_ban", json!([peer]));
+    assert!(by_default.until > mapped.until + 10 * 3_600_000, "a day is longer than twelve hours");
+    let network: BanInfo = get(&node, "net_ban", json!(["2001:db8::9", 600,]));
+    assert_eq!(network.target, "2001:db8::");
+    let (code, message) = refusal(&node, "net_add_peer", json!(["10.0.0.1:8646"]));
+    assert!(code == ErrorCode::InvalidParams && message.contains("10.0.0.1 is banned"), "{message}");
+    assert_eq!(node.call("net_add_peer", json!(["10.0.0.2:8646"])), Ok(json!("10.0.0.2:8646")));
+
+    let peers = own(&["peers"]);
+    assert_eq!(peers.code, Some(0), "{peers:?}");
+    for part in ["no peers are connected", "10.0.0.1 ", &format!("{peer}  1 d"), "2001:db8:: "] {
+        assert!(peers.stdout.contains(part), "{part}: {peers:?}");
+    }
+    let listed: Value = serde_json::from_str(&own(&["peers", "--json"]).stdout).unwrap();
+    assert_eq!((&listed["peers"], listed["bans"].as_array().unwrap().len()), (&json!([]), 3));
+
+    // By its address, with the cookie from elsewhere.
+    let rpc = node.address.to_string();
+    let cookie = node.data_dir.join(".cookie");
+    let unbanned = drystone(&["unban", peer, "--rpc", &rpc, "--cookie", cookie.to_str().unwrap()]);
+    assert_eq!(
+        (unbanned.code, unbanned.stdout),
+        (
+            Some(0),
+            format!(
+                "unbanned {peer}
+"
+            )
+        )
+    );
+    let unbanned = drystone(&["unban", "2001:db8::1", "--rpc", &rpc, "--data-dir", &data]);
+    assert_eq!(unbanned.code, Some(0), "{unbanned:?}");
+    assert_eq!(node.call("net_unban", json!(["2001:db8::1"])), Ok(json!(false)));
+
+    // What is wrong is said with the next step.
+    let wrong = root.path().join("wrong");
+    fs::write(&wrong, "00".repeat(32)).unwrap();
+    let wrong = wrong.to_str().unwrap();
+    for (arguments, code, words) in [
+        (&["unban", peer, "--data-dir", &data][..], 1, "is not banned"),
+        (&["ban", "10.0.0.3", "--rpc", &rpc, "--cookie", wrong], 1, "does not take this cookie"),
+        (&["ban", "10.0.0.3", "--rpc", &rpc, "--cookie", "/nowhere"], 1, "cannot read the cookie"),
+        (&["ban", "10.0.0.3", "--for", "4000d", "--data-dir", &data], 1, "between 1 and"),
+        (&["ban", "10.0.0.3", "--data-dir", root.path().to_str().unwrap()], 1, "no node is running"),
+        (&["peers", "--rpc", "127.0.0.1:1"], 1, "no node answers"),
+        (&["ban", "10.0.0.3", "--rpc", &rpc], 2, "--cookie"),
+        (&["ban", "node.example", "--data-dir", &data], 2, "neither an IP address nor"),
+    ] {
+        let ended = drystone(arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{arguments:?}: {ended:?}");
+        let lines: Vec<&str> = ended.stderr.lines().collect();
+        assert!(lines.len() == 2 && lines[0].contains(words) && lines[1].starts_with("next: "), "{ended:?}");
+        assert!(lines[0].starts_with("error: "), "{ended:?}");
+    }
+
+    assert!(node.stop().0.success());
+    let node = Node::start(root.path(), &["dev", "--threads", "0", "--log", "warn"]);
+    assert_eq!(get::<Vec<BanInfo>>(&node, "net_bans", json!([])), bans, "a ban survives a restart");
+    assert_eq!(own(&["unban", "10.0.0.1"]).code, Some(0));
+    assert_eq!(node.call("net_bans", json!([])), Ok(json!([])));
 }
 
 #[test]

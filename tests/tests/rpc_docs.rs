@@ -10,6 +10,7 @@ use drystone_core::key::SecretKey;
 use drystone_core::transaction::{Memo, Transaction, TransactionBody};
 use drystone_tests::chain::TestChain;
 use drystone_tests::program::Node;
+use drystone_tests::scrape::Scrape;
 use serde_json::{Value, json};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/RPC.md");
@@ -20,6 +21,8 @@ const VARYING: &[(&str, &str)] = &[
     ("mining_template", "/time"),
     ("mining_template", "/block"),
     ("mining_generate", "/0"),
+    ("net_ban", "/until"),
+    ("net_bans", "/0/until"),
 ];
 
 /// The payment of the page: account 0 pays account 1 12.5 stones.
@@ -118,6 +121,28 @@ fn every_method_and_field_and_error_is_documented() {
     for code in ErrorCode::ALL {
         let row = format!("| {} | `{}` |", code.number(), code.name());
         assert!(page.contains(&row), "{row} is missing");
+    }
+}
+
+#[test]
+fn every_metric_is_documented_with_its_type_and_labels() {
+    let page = fs::read_to_string(PAGE).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0", "--log", "warn"]);
+    node.call("node_info", json!([])).unwrap();
+    let scrape = Scrape::read(&node.request("GET", "/metrics", &[], &[]).unwrap().body);
+    for (name, family) in &scrape.families {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}`")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not documented"));
+        assert!(row.contains(&format!("| {} |", family.kind)), "{name} is a {}", family.kind);
+        for (label, _) in family.samples.iter().flat_map(|sample| &sample.labels).filter(|(label, _)| label != "le") {
+            assert!(row.contains(&format!("`{label}`")), "{name} has the label {label}");
+        }
+    }
+    let unknown = ["drystone_sync_claimed_height", "drystone_sync_progress_ratio"];
+    for name in page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()) {
+        let is_metric = name.starts_with("drystone_") || name.starts_with("process_");
+        assert!(!is_metric || unknown.contains(&name) || scrape.families.contains_key(name), "there is no {name}");
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use drystone_core::block::{Block, Body, Header};
-use drystone_core::difficulty::{ParentTimes, next_bits};
 use drystone_core::hash::{BlockHash, StateRoot};
 use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::params::ChainParams;
@@ -13,7 +12,7 @@ use drystone_node::engine::limits::{BODIES_MS, BODIES_RATE, HEADERS_PER_RESPONSE
 use drystone_node::engine::message::{Input, NetEvent};
 use drystone_node::engine::verdict::Offence;
 use drystone_node::engine::wire::{Announcement, Gossip, PROTOCOL_VERSION, Status, announce};
-use drystone_tests::chain::TestChain;
+use drystone_tests::chain::{TestChain, cheap_headers};
 use drystone_tests::sim::archive::{Archive, Manner};
 use drystone_tests::sim::faults::Fault;
 use drystone_tests::sim::link::Access;
@@ -124,26 +123,6 @@ fn a_newcomer_syncs_by_measured_speed_and_waits_for_nobody_past_a_deadline() {
     let expected = params.max_block_bytes / 16;
     let deadline = BODIES_MS + STALL_MS + 8 * expected * 1000 / BODIES_RATE;
     assert!(longest < deadline * MS, "{longest}");
-}
-
-/// Headers on genesis at the lowest difficulty that the rules allow, with this many in all.
-fn cheap_headers(params: &ChainParams, count: usize) -> Vec<Header> {
-    let mut headers = vec![params.genesis_block().header];
-    while headers.len() <= count {
-        let parent = headers[headers.len() - 1];
-        let grandparent = headers[headers.len().saturating_sub(2)];
-        let height = headers.len() as u64 - 1;
-        let times = ParentTimes { bits: parent.bits, height, time: parent.time, grandparent_time: grandparent.time };
-        let bits = next_bits(params, &times);
-        // As slowly as helps until the limit is reached, then at the interval.
-        let wait = if bits == params.pow_limit { params.interval } else { 4 * params.response };
-        let mut header = Header { prev_hash: parent.hash(), time: parent.time + wait, bits, nonce: 0, ..parent };
-        while check_header(header, params).is_err() {
-            header.nonce += 1;
-        }
-        headers.push(header);
-    }
-    headers
 }
 
 fn work_of(params: &ChainParams, headers: &[Header]) -> Work {

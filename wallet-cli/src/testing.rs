@@ -208,6 +208,8 @@ impl Ledger {
                 "phase": "ready",
                 "height": self.height(),
                 "hash": self.tip().hash(),
+                "headers": self.height(),
+                "progress": null,
                 "peers": 0,
                 "mining": { "threads": 0, "hashes_per_second": 0, "reward_to": null, "refusal": null },
             }),

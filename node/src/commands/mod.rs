@@ -1,5 +1,9 @@
-//! One module for each command that does its work and ends. What each returns is printed.
+//! One module for each command that does its work and ends. What each returns is printed. [`client`] asks a running node
+//! for those that need one.
 
+pub(crate) mod bans;
+mod client;
 pub(crate) mod genesis;
+pub(crate) mod peers;
 pub(crate) mod status;
 pub(crate) mod verify;

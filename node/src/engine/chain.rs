@@ -16,7 +16,7 @@ use drystone_core::validation::{
     check_header, check_transactions, connect_block, is_state_sound,
 };
 
-use super::limits::UPDATE_BLOCKS;
+use super::limits::{UPDATE_BLOCKS, UPDATE_OPEN_MS};
 use super::message::{Accepted, ChainEvent, Origin, Output};
 use super::sync::is_usable;
 use super::verdict::Refusal;
@@ -48,10 +48,18 @@ pub(super) struct ChainUpdate {
     transaction_bytes: usize,
     /// A block that was handed in and needs no reading: the one of the next step.
     in_hand: Option<Box<CheckedBlock>>,
+    /// Until when it stays open for blocks that are being downloaded.
+    open_until: u64,
 }
 
 impl ChainUpdate {
-    fn new(store: Update, steps: VecDeque<Step>, tip: HeaderRecord, in_hand: Option<Box<CheckedBlock>>) -> ChainUpdate {
+    fn new(
+        now: u64,
+        store: Update,
+        steps: VecDeque<Step>,
+        tip: HeaderRecord,
+        in_hand: Option<Box<CheckedBlock>>,
+    ) -> ChainUpdate {
         ChainUpdate {
             store,
             steps,
@@ -62,6 +70,7 @@ impl ChainUpdate {
             returned: Vec::new(),
             transaction_bytes: 0,
             in_hand,
+            open_until: now + UPDATE_OPEN_MS,
         }
     }
 
@@ -105,7 +114,7 @@ impl Engine {
         let back = (fork..self.tip.height).map(|_| Step::Disconnect);
         let forward = branch.iter().map(|record| Step::Connect(record.hash));
         let steps = back.chain(forward).collect();
-        self.update = Some(ChainUpdate::new(self.store.begin()?, steps, self.tip, None));
+        self.update = Some(ChainUpdate::new(self.now, self.store.begin()?, steps, self.tip, None));
         Ok(())
     }
 
@@ -124,7 +133,7 @@ impl Engine {
         let mut store = self.store.begin()?;
         store.insert_header(&record)?;
         let steps = VecDeque::from([Step::Connect(record.hash)]);
-        self.update = Some(ChainUpdate::new(store, steps, self.tip, Some(block)));
+        self.update = Some(ChainUpdate::new(self.now, store, steps, self.tip, Some(block)));
         Ok(())
     }
 
@@ -222,7 +231,7 @@ impl Engine {
             }
         }
         self.steps += 1;
-        if update.steps.is_empty() && !self.lengthen(&mut update) {
+        if update.steps.is_empty() && !self.lengthen(&mut update) && !self.stays_open(&update) {
             return self.finish_update(update);
         }
         if update.bytes() > self.update_bytes {
@@ -232,10 +241,30 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether an update only extends the chain and has room for another block.
+    fn has_room(&self, update: &ChainUpdate) -> bool {
+        let full = update.connected.len() >= UPDATE_BLOCKS || update.bytes() > self.update_bytes;
+        !full && update.disconnected.is_empty()
+    }
+
+    /// Whether an update that has nothing to do waits for the next block of a long download in place of a commit of its own
+    /// for every few. Whoever else wants the store is not kept waiting.
+    fn stays_open(&self, update: &ChainUpdate) -> bool {
+        let wanted = !self.waiting.is_empty() || self.save_at.is_some_and(|due| due <= self.now);
+        // Later than a whole wait from now is never due: the clock was set back.
+        let open = (1..=UPDATE_OPEN_MS).contains(&update.open_until.saturating_sub(self.now));
+        self.has_room(update) && self.is_syncing() && !self.net.window.has_next() && !wanted && open
+    }
+
+    /// Until when the update under way has nothing to do.
+    pub(super) fn rests_until(&self) -> Option<u64> {
+        let update = self.update.as_ref().filter(|update| update.steps.is_empty())?;
+        self.stays_open(update).then_some(update.open_until)
+    }
+
     /// Puts the next downloaded block into an update that only extends the chain, so that one commit pays for many.
     fn lengthen(&mut self, update: &mut ChainUpdate) -> bool {
-        let full = update.connected.len() >= UPDATE_BLOCKS || update.bytes() > self.update_bytes;
-        if full || !update.disconnected.is_empty() {
+        if !self.has_room(update) {
             return false;
         }
         let Some(block) = self.net.window.take_ready(&update.tip.hash) else { return false };
@@ -412,7 +441,7 @@ impl Engine {
     fn commit_between(&mut self, mut update: ChainUpdate) -> Result<ChainUpdate, Fault> {
         let steps = std::mem::take(&mut update.steps);
         self.conclude(update)?;
-        Ok(ChainUpdate::new(self.store.begin()?, steps, self.tip, None))
+        Ok(ChainUpdate::new(self.now, self.store.begin()?, steps, self.tip, None))
     }
 
     fn finish_update(&mut self, update: ChainUpdate) -> Result<(), Fault> {

@@ -20,6 +20,10 @@ pub const KEPT_TIP_WORKS: u64 = 144;
 /// Blocks that one update gathers while a long chain is connected, so that one commit pays for many.
 pub const UPDATE_BLOCKS: usize = 256;
 
+/// How long an update stays open for the next block of a long download, in milliseconds from its start. A commit takes 10 ms
+/// and more, as long as many small blocks: one for each that comes by itself would be most of the work.
+pub const UPDATE_OPEN_MS: u64 = 500;
+
 /// The least time between two templates on the same tip, in milliseconds: fresh fees against the cost of a template.
 pub const TEMPLATE_REFRESH_MS: u64 = 5_000;
 
@@ -60,6 +64,12 @@ pub const OUTBOUND_PER_GROUP: usize = 1;
 /// Outbound peers that are remembered and dialled first after a restart, so that a restart does not hand all slots to
 /// whoever has filled the address book.
 pub const ANCHORS: usize = 2;
+
+/// Addresses that the operator of this node wants connections to. At 32 bytes each 2 KiB.
+pub const WANTED_PEERS: usize = 64;
+
+/// The least time between two dials of one of them, in milliseconds.
+pub const WANTED_REDIAL_MS: u64 = 5_000;
 
 /// Addresses that the book holds. At about 100 bytes each 200 KB.
 pub const BOOK_ADDRESSES: usize = 2048;
@@ -108,8 +118,8 @@ pub const HELD_RANGES: usize = 16;
 /// 8 * ([`BODIES_BYTES`] + a block) = 24 MiB at blocks of 2 MiB.
 pub const SERVING_PER_PEER: usize = 8;
 
-/// Requests that a peer may make at once and each second. One that syncs small blocks at full speed from one peer asks for 8
-/// at a time and connects under 2,000 a second.
+/// Requests that a peer may make at once and each second. One that syncs at full speed from one peer makes some twenty a
+/// second.
 pub const REQUEST_BURST: u64 = 400;
 /// See [`REQUEST_BURST`].
 pub const REQUEST_RATE: u64 = 200;
@@ -147,8 +157,11 @@ pub const RECONSTRUCTIONS: usize = 8;
 pub const ALTERNATIVES: usize = 3;
 
 /// How long missing transactions are waited for before a second peer is asked as well, in milliseconds: a round trip
-/// around the world is 300.
+/// around the world is 300. Beyond it they have the time that they take themselves at a rate in bytes a second: a whole block
+/// of 2 MiB a second, as a connection that was idle begins slowly, and a second copy of so much would come at its expense.
 pub const RACE_MS: u64 = 400;
+/// See [`RACE_MS`].
+pub const RACE_RATE: u64 = 2 << 20;
 
 /// How long missing transactions, or a whole body, are waited for before the sender counts as failed, in milliseconds.
 pub const FETCH_MS: u64 = 10_000;
@@ -225,10 +238,15 @@ pub const BODY_WINDOW: usize = 1024;
 /// Memory for bodies that were asked for or wait for their predecessors, in bytes; one body is always asked for.
 pub const BODY_WINDOW_BYTES: usize = 64 << 20;
 
-/// Bodies in one request, and in flight from one peer.
-pub const BODIES_PER_REQUEST: usize = 8;
+/// Bodies in one request, and in flight from one peer. Enough that small blocks fill a link: of 2 KB, and over a round trip of
+/// 300 ms, 256 are 1.7 MB/s. Of large ones a request asks for no more than are expected to fit into [`BODIES_BYTES`].
+pub const BODIES_PER_REQUEST: usize = 128;
 /// See [`BODIES_PER_REQUEST`].
-pub const BODIES_IN_FLIGHT: usize = 16;
+pub const BODIES_IN_FLIGHT: usize = 256;
+
+/// Which part of the largest block a body is expected to have at least, whatever was seen of late: 8 KiB of 2 MiB, so that a
+/// full request is expected to have 1 MiB.
+pub const LEAST_BODY: u64 = 256;
 
 /// Requests for bodies under way to one peer: one is being answered while the next is on its way.
 pub const BODY_REQUESTS: usize = 2;

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use std::fmt;
+use std::str::FromStr;
 
 use drystone_core::hash::{BlockHash, StateRoot, Txid};
 use drystone_core::pow::Work;
@@ -23,12 +24,32 @@ pub struct Token(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PeerId(pub [u8; 32]);
 
+/// What stands before the key in the name of a peer: an identity multihash of 36 bytes, of a libp2p public key of type
+/// ed25519 with 32 bytes of data.
+const NAME_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
 impl fmt::Display for PeerId {
-    /// The first eight of its 64 hex digits, for logs.
+    /// The name that libp2p gives a peer with this key (libp2p specification, "Peer Ids and Keys"): base58 of its multihash.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&bs58::encode([&NAME_PREFIX[..], &self.0].concat()).into_string())
     }
 }
+
+impl FromStr for PeerId {
+    type Err = NotAPeerId;
+
+    fn from_str(text: &str) -> Result<PeerId, NotAPeerId> {
+        let mut bytes = [0; NAME_PREFIX.len() + 32];
+        let length = bs58::decode(text).onto(&mut bytes).map_err(|_| NotAPeerId)?;
+        let key = bytes[..length].strip_prefix(&NAME_PREFIX).ok_or(NotAPeerId)?;
+        Ok(PeerId(key.try_into().map_err(|_| NotAPeerId)?))
+    }
+}
+
+/// A text that names no peer with an ed25519 key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a peer's name begins with 12D3KooW and has 52 characters")]
+pub struct NotAPeerId;
 
 impl fmt::Debug for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,6 +123,10 @@ pub enum PeerEvent {
     },
     /// It sent bytes that are no message.
     Offence(Offence),
+    /// It speaks none of this node's protocols.
+    Stranger,
+    /// It says where it can be dialled; the host is the one that it is seen at.
+    Listens(SocketAddr),
 }
 
 /// Why a connection is closed.
@@ -113,6 +138,9 @@ pub enum DisconnectReason {
     /// It speaks another version.
     #[error("it speaks version {0} of the protocol")]
     OtherVersion(u32),
+    /// It speaks other protocols.
+    #[error("it speaks none of this node's protocols")]
+    Stranger,
     /// It did not tell its status in time.
     #[error("it did not say its status in time")]
     NoHandshake,
@@ -120,7 +148,7 @@ pub enum DisconnectReason {
     #[error("banned: {0}")]
     Banned(Offence),
     /// It was banned before, here or by hand.
-    #[error("its address is banned")]
+    #[error("it is banned")]
     AddressBanned,
     /// All places are taken.
     #[error("no place is free")]
@@ -422,4 +450,21 @@ pub enum ChainEvent {
         /// The tip's cumulative work.
         work: Work,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_name_is_read_back() {
+        let peer = PeerId(std::array::from_fn(|i| i as u8));
+        let name = peer.to_string();
+        assert!(name.starts_with("12D3KooW") && name.len() == 52, "{name}");
+        assert_eq!(name.parse(), Ok(peer));
+        // Another key type, another length, no base58.
+        for wrong in ["QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", &name[..51], "", "0OIl", &format!("{name}1")] {
+            assert_eq!(wrong.parse::<PeerId>(), Err(NotAPeerId), "{wrong}");
+        }
+    }
 }

@@ -15,11 +15,14 @@
 
 mod branches;
 mod chain;
+pub mod counters;
+mod dialling;
 mod index;
 pub mod limits;
 pub mod mempool;
 pub mod message;
 pub mod mining;
+pub mod operator;
 mod peers;
 mod relay;
 mod repair;
@@ -30,7 +33,6 @@ pub mod verdict;
 pub mod wire;
 pub mod work;
 
-use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -47,6 +49,7 @@ use drystone_core::validation::{
 
 use branches::Branches;
 use chain::{ChainUpdate, Submission};
+use counters::Counters;
 use index::Index;
 use limits::{FUTURE_BLOCKS, SAVE_DELAY_MS, UPDATE_BYTES, WAITING_INPUTS};
 use mempool::{AccountReader, Mempool};
@@ -194,6 +197,7 @@ pub struct Engine {
     /// How the state is being made anew, if it is.
     repairing: Option<Remedy>,
     net: Net,
+    counters: Counters,
     identity: PeerId,
     minimum_work: Work,
     peers_per_address: usize,
@@ -242,6 +246,7 @@ impl Engine {
             now,
             repairing: None,
             net: Net::new(config.seed, snapshot.peers()?.as_deref(), now),
+            counters: Counters::default(),
             identity: config.identity,
             minimum_work: config.minimum_work,
             peers_per_address: config.peers_per_address,
@@ -307,7 +312,7 @@ impl Engine {
         let future = self.future.first_key_value().map(|((due, _), _)| *due);
         let refusal = self.mining_refusal(now);
         let mining = self.mining.deadline(refusal, self.mempool_revision);
-        [future, mining, self.save_at, self.net.next_timer()].into_iter().flatten().min()
+        [future, mining, self.save_at, self.net.next_timer(), self.rests_until()].into_iter().flatten().min()
     }
 
     /// What runs the jobs that [`Output::Work`] gives out.
@@ -324,11 +329,6 @@ impl Engine {
     /// The memory that a peer holds, in bytes, bodies not counted; at most [`limits::peer_bytes`].
     pub fn peer_bytes(&self, peer: &PeerId) -> usize {
         self.net.peer_bytes(peer)
-    }
-
-    /// Whether an address is banned at `now`.
-    pub fn is_banned(&self, now: u64, address: IpAddr) -> bool {
-        self.net.bans.is_banned(now, address)
     }
 
     /// How many blocks were connected and disconnected since the start: a call does at most one.
@@ -398,7 +398,8 @@ impl Engine {
 
     fn has_work(&self) -> bool {
         let due = self.future.first_key_value().is_some_and(|((due, _), _)| *due <= self.now);
-        self.update.is_some() || !self.waiting.is_empty() || due || self.net.window.has_next()
+        let updating = self.update.is_some() && self.rests_until().is_none();
+        updating || !self.waiting.is_empty() || due || self.net.window.has_next()
     }
 
     /// One block's worth of work: a step of the update under way, or what waits for the store next, and its first step.

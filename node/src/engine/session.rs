@@ -1,4 +1,4 @@
-//! Connections: who is let in, the handshake, what is asked and answered within which time, penalties and bans.
+//! Connections: the handshake, what is asked and answered within which time, penalties and bans.
 //!
 //! The dialler speaks first, with its status; the answer is the other's status. Before that nothing else is served and
 //! nothing gossiped is looked at. Everything with a deadline is a [`Timer`]: one that fires after its cause is gone does
@@ -16,13 +16,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::limits::{
-    BAN_MS, BAN_SCORE, DIAL_INTERVAL_MS, DIAL_TIMEOUT_MS, FEELER_INTERVAL_MS, HANDSHAKE_MS, OUTBOUND_PEERS,
-    RECONCILE_INTERVAL_MS, REQUEST_MS, SERVING_PER_PEER, STATUS_INTERVAL_MS,
+    BAN_MS, BAN_SCORE, FEELER_INTERVAL_MS, HANDSHAKE_MS, RECONCILE_INTERVAL_MS, REQUEST_MS, SERVING_PER_PEER,
+    STATUS_INTERVAL_MS,
 };
 use super::message::{
     Direction, DisconnectReason, JobId, MessageId, NetEvent, Output, PeerEvent, PeerId, Reassignment, RequestId,
 };
-use super::peers::{AddressBook, Bans, BookRecord, Buckets, Connection, Host, Score, place_inbound};
+use super::peers::{AddressBook, Banned, Bans, BookRecord, Buckets, Host, Score};
 use super::relay::Relay;
 use super::sync::{HeaderSync, Pace, Window};
 use super::verdict::{Offence, judge_offence};
@@ -37,24 +37,26 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     pub(super) direction: Direction,
     /// Of an inbound peer, the address that it was reached at as well.
-    listens: Option<SocketAddr>,
-    since: u64,
-    last_useful: u64,
+    pub(super) listens: Option<SocketAddr>,
+    pub(super) since: u64,
+    pub(super) last_useful: u64,
     /// What it says of itself; nothing before the handshake.
     pub(super) status: Option<Status>,
     /// The height and work of the best block that it has shown to have since: announced, or given the header of.
-    shown: (u64, Work),
-    score: Score,
+    pub(super) shown: (u64, Work),
+    pub(super) score: Score,
     /// Its requests whose answers have not left yet.
     serving: usize,
     /// Requests to it that it did not answer, one after the other.
     silent: u32,
     silent_at: u64,
-    feeler: bool,
+    pub(super) feeler: bool,
     /// When it is asked for its status next.
     poll_at: u64,
     pub(super) headers: HeaderSync,
     pub(super) pace: Pace,
+    /// Bodies that it gave for the download, and their bytes.
+    pub(super) given: (u64, u64),
 }
 
 impl Peer {
@@ -128,13 +130,13 @@ pub(super) struct Net {
     pub(super) peers: BTreeMap<PeerId, Peer>,
     pub(super) book: AddressBook,
     pub(super) bans: Bans,
-    /// Peers that are banned by name, because they share an address with this node; the first that ends first.
-    banned_names: BTreeSet<(u64, PeerId)>,
     pub(super) buckets: Buckets,
     /// Scores of those who left, by address: nobody is absolved by hanging up.
     scores: BTreeMap<(IpAddr, Option<PeerId>), Score>,
+    /// Addresses that whoever runs this node wants connections to, and when each may be dialled next.
+    pub(super) wanted: Vec<(SocketAddr, u64)>,
     /// Addresses that are being dialled, and whether only to try them.
-    dialling: BTreeMap<SocketAddr, bool>,
+    pub(super) dialling: BTreeMap<SocketAddr, bool>,
     pub(super) asked: BTreeMap<RequestId, Asked>,
     tasks: BTreeMap<JobId, Task>,
     timers: BTreeSet<(u64, Timer)>,
@@ -160,9 +162,9 @@ impl Net {
             peers: BTreeMap::new(),
             book,
             bans,
-            banned_names: BTreeSet::new(),
             buckets: Buckets::new(),
             scores: BTreeMap::new(),
+            wanted: Vec::new(),
             dialling: BTreeMap::new(),
             asked: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -183,6 +185,7 @@ impl Net {
         self.timers =
             std::mem::take(&mut self.timers).into_iter().map(|(due, timer)| (due.saturating_sub(by), timer)).collect();
         self.window.set_back(by);
+        self.wanted.iter_mut().for_each(|(_, due)| *due = due.saturating_sub(by));
         for peer in self.peers.values_mut() {
             peer.poll_at = peer.poll_at.saturating_sub(by);
             peer.since = peer.since.saturating_sub(by);
@@ -190,6 +193,12 @@ impl Net {
             peer.headers.set_back(by);
             peer.pace.set_back(by);
         }
+    }
+
+    /// Has something happen at `due` in place of when it would have.
+    pub(super) fn hasten(&mut self, due: u64, timer: Timer) {
+        self.timers.retain(|(_, other)| *other != timer);
+        self.at(due, timer);
     }
 
     pub(super) fn next_timer(&self) -> Option<u64> {
@@ -208,9 +217,8 @@ impl Net {
         (count > 0).then(|| picked[(self.rng.next_u64() % count) as usize])
     }
 
-    fn is_banned(&self, now: u64, peer: &PeerId, ip: IpAddr) -> bool {
-        let named = self.banned_names.iter().any(|(until, name)| name == peer && *until > now);
-        named || self.bans.is_banned(now, ip)
+    pub(super) fn refuses(&self, now: u64, peer: PeerId, ip: IpAddr) -> bool {
+        self.bans.is_banned(now, Banned::Peer(peer)) || self.bans.is_banned(now, Banned::Host(ip))
     }
 
     /// How many of a peer's batches are being checked.
@@ -248,6 +256,8 @@ impl Engine {
                 }
             }
             PeerEvent::Offence(offence) => self.penalise(peer, offence),
+            PeerEvent::Stranger => self.drop_stranger(peer, DisconnectReason::Stranger),
+            PeerEvent::Listens(address) => self.listens_at(peer, address),
         }
         Ok(())
     }
@@ -268,7 +278,7 @@ impl Engine {
         }
         if let Err(reason) = self.place(id, address.ip(), direction) {
             if direction == Direction::Outbound {
-                self.net.book.failed(now, address);
+                self.dialled_in_vain(address);
             }
             self.outputs.push(Output::Disconnect { peer: id, reason });
             return Ok(());
@@ -290,6 +300,7 @@ impl Engine {
             poll_at: 0,
             headers: HeaderSync::default(),
             pace: Pace::default(),
+            given: (0, 0),
         };
         self.net.peers.insert(id, peer);
         self.net.at(now + HANDSHAKE_MS, Timer::Handshake(id));
@@ -300,33 +311,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a connection may stay; makes room for it where another matters less.
-    fn place(&mut self, id: PeerId, ip: IpAddr, direction: Direction) -> Result<(), DisconnectReason> {
-        if id == self.identity {
-            return Err(DisconnectReason::Itself);
-        }
-        let banned = self.net.is_banned(self.now, &id, ip);
-        if direction == Direction::Outbound {
-            return if banned { Err(DisconnectReason::AddressBanned) } else { Ok(()) };
-        }
-        let connection = |(id, peer): (&PeerId, &Peer)| Connection {
-            peer: *id,
-            ip: peer.address.ip(),
-            direction: peer.direction,
-            since: peer.since,
-            last_useful: peer.last_useful,
-        };
-        let connections: Vec<Connection> = self.net.peers.iter().map(connection).collect();
-        if let Some(evicted) = place_inbound(&connections, ip, self.peers_per_address, banned)? {
-            self.drop_peer(evicted, DisconnectReason::Full);
-        }
-        Ok(())
-    }
-
     /// Closes a peer's connections and forgets it.
     pub(super) fn drop_peer(&mut self, id: PeerId, reason: DisconnectReason) {
         self.outputs.push(Output::Disconnect { peer: id, reason });
         self.disconnected(&id);
+    }
+
+    /// Closes the connections of a peer that is no node of this chain. That is no offence, and its address is worth little.
+    fn drop_stranger(&mut self, id: PeerId, reason: DisconnectReason) {
+        let outbound = self.net.peers.get(&id).filter(|peer| peer.direction == Direction::Outbound);
+        if let Some(address) = outbound.map(|peer| peer.address) {
+            self.dialled_in_vain(address);
+        }
+        self.drop_peer(id, reason);
     }
 
     fn disconnected(&mut self, id: &PeerId) {
@@ -378,16 +375,10 @@ impl Engine {
         if total < BAN_SCORE {
             return;
         }
-        let ip = Host::of(peer.address.ip()).address();
-        if ip.is_loopback() {
-            // Everybody on this machine has this address.
-            self.net.banned_names.insert((now + BAN_MS, id));
-            if self.net.banned_names.len() > super::limits::BANS {
-                self.net.banned_names.pop_first();
-            }
-        } else {
-            self.net.bans.ban(ip, now + BAN_MS);
-        }
+        let ip = peer.address.ip().to_canonical();
+        // Everybody on this machine has a loopback address.
+        let whom = if ip.is_loopback() { Banned::Peer(id) } else { Banned::Host(ip) };
+        self.net.bans.ban(whom, now + BAN_MS);
         self.save_later();
         self.drop_peer(id, DisconnectReason::Banned(offence));
     }
@@ -570,10 +561,7 @@ impl Engine {
             None
         };
         if let Some(reason) = foreign {
-            if outbound {
-                self.net.book.failed(now, address);
-            }
-            self.drop_peer(id, reason);
+            self.drop_stranger(id, reason);
             return Ok(());
         }
         let (first, height) = (peer.status.is_none(), status.height);
@@ -613,28 +601,6 @@ impl Engine {
             peer.poll_at = due;
             self.net.at(due, Timer::Poll(id));
         }
-    }
-
-    /// A peer that was only tried stays if it is on another chain than this node, ahead of it or on a fork: then one of both
-    /// has something to learn. For it the outbound peer goes that was of use the longest ago.
-    fn keep_trial(&mut self, id: &PeerId) -> Result<bool, Fault> {
-        let Some(status) = self.net.peers.get(id).and_then(|peer| peer.status.as_ref()) else { return Ok(false) };
-        let (hash, ahead) = (status.hash, status.work > self.tip.work);
-        if !ahead && self.index.get(&self.snapshot, &hash)?.is_some() {
-            return Ok(false);
-        }
-        if let Some(peer) = self.net.peers.get_mut(id) {
-            peer.feeler = false;
-        }
-        let outbound = self.net.peers.iter().filter(|(_, peer)| peer.direction == Direction::Outbound && !peer.feeler);
-        let mut outbound: Vec<(u64, PeerId)> = outbound.map(|(id, peer)| (peer.last_useful, *id)).collect();
-        outbound.sort();
-        if outbound.len() > OUTBOUND_PEERS
-            && let Some((_, least)) = outbound.into_iter().find(|(_, other)| other != id)
-        {
-            self.drop_peer(least, DisconnectReason::Full);
-        }
-        Ok(true)
     }
 
     /// What this node says of itself: the tip, and the root that its own tree has, not the one that the header claims.
@@ -722,62 +688,6 @@ impl Engine {
             Timer::Bodies => self.ask_for_bodies()?,
         }
         Ok(())
-    }
-
-    /// Addresses with a connection that this node opened or is opening.
-    fn taken(&self) -> Vec<SocketAddr> {
-        let outbound = self.net.peers.values().filter(|peer| peer.direction == Direction::Outbound);
-        let listening = self.net.peers.values().filter_map(|peer| peer.listens);
-        outbound.map(|peer| peer.address).chain(listening).chain(self.net.dialling.keys().copied()).collect()
-    }
-
-    /// Fills the outbound places, one dial at a time.
-    fn dial(&mut self) {
-        let now = self.now;
-        let taken = self.taken();
-        let Net { book, bans, rng, .. } = &mut self.net;
-        let banned = |ip| bans.is_banned(now, ip);
-        let address = (taken.len() < OUTBOUND_PEERS)
-            .then(|| book.next_outbound(now, rng, &taken, self.outbound_per_group, banned))
-            .flatten();
-        // The first few at once: a node that has just started has nobody.
-        let hurry = address.is_some() && taken.len() < OUTBOUND_PEERS / 2;
-        self.net.at(now + if hurry { DIAL_INTERVAL_MS / 8 } else { DIAL_INTERVAL_MS }, Timer::Dial);
-        if let Some(address) = address {
-            self.start_dial(address, false);
-        }
-    }
-
-    /// Tries an address that was never reached, so that the book holds more than hearsay when it is needed.
-    fn try_address(&mut self) {
-        let now = self.now;
-        self.net.at(now + FEELER_INTERVAL_MS, Timer::Feeler);
-        // What was heard and learnt since is worth a commit this often, and not with every address.
-        self.save_later();
-        let taken = self.taken();
-        let Net { book, bans, rng, .. } = &mut self.net;
-        if let Some(address) = book.next_feeler(now, rng, &taken, |ip| bans.is_banned(now, ip)) {
-            self.start_dial(address, true);
-        }
-    }
-
-    fn start_dial(&mut self, address: SocketAddr, feeler: bool) {
-        self.net.book.attempted(self.now, address);
-        self.net.dialling.insert(address, feeler);
-        self.net.at(self.now + DIAL_TIMEOUT_MS, Timer::DialTimeout(address));
-        self.outputs.push(Output::Dial(address));
-    }
-
-    pub(super) fn dial_failed(&mut self, address: SocketAddr) {
-        // Connected to nobody, the fault is more likely this node's network than the address.
-        if self.net.dialling.remove(&address).is_some() && !self.net.peers.is_empty() {
-            self.net.book.failed(self.now, address);
-        }
-    }
-
-    /// Takes in addresses that somebody heard of.
-    pub(super) fn discovered(&mut self, addresses: &[SocketAddr]) {
-        self.net.book.discovered(self.now, addresses);
     }
 
     /// What is worth keeping over a restart.

@@ -3,6 +3,7 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::Extensions;
 use drystone_core::api::ErrorCode;
@@ -21,6 +22,7 @@ use super::call::{AtMost, Call, Cancelled, Reply, too_large};
 use super::error::RpcError;
 use super::limits::{CALL_TIMEOUT, MAX_BATCH};
 use super::methods::{METHODS, Method};
+use crate::metrics::Metrics;
 
 /// Until when a request must be answered; it travels with the request.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +47,21 @@ pub(super) fn module(rpc: Arc<Rpc>) -> RpcModule<Rpc> {
     module
 }
 
+#[allow(clippy::disallowed_methods, reason = "the time of a call is told and decides nothing")]
 async fn run(
+    method: &'static Method,
+    params: Params<'static>,
+    rpc: Arc<Rpc>,
+    extensions: Extensions,
+) -> Result<Reply, RpcError> {
+    let (started, metrics) = (Instant::now(), Arc::clone(&rpc.metrics));
+    let result = run_in_time(method, params, rpc, extensions).await;
+    let outcome = result.as_ref().map_or_else(|error| error.code.name(), |_| "ok");
+    metrics.rpc(method.name, outcome, started.elapsed());
+    result
+}
+
+async fn run_in_time(
     method: &'static Method,
     params: Params<'static>,
     rpc: Arc<Rpc>,
@@ -117,6 +133,8 @@ pub(super) struct Explained {
     pub(super) inner: RpcService,
     /// The bound of a batch's reply.
     pub(super) max_reply_bytes: usize,
+    /// What counts the calls of methods that do not exist; the methods count their own.
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl RpcServiceT for Explained {
@@ -125,16 +143,16 @@ impl RpcServiceT for Explained {
     type BatchResponse = MethodResponse;
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        answer(self.inner.clone(), request)
+        answer(self.clone(), request)
     }
 
     fn batch<'a>(&self, batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let Explained { inner, max_reply_bytes } = self.clone();
+        let service = self.clone();
         async move {
-            let mut replies = BatchResponseBuilder::new_with_limit(max_reply_bytes);
+            let mut replies = BatchResponseBuilder::new_with_limit(service.max_reply_bytes);
             for entry in batch {
                 let reply = match entry {
-                    Ok(BatchEntry::Call(request)) => answer(inner.clone(), request).await,
+                    Ok(BatchEntry::Call(request)) => answer(service.clone(), request).await,
                     Ok(BatchEntry::Notification(_)) => error_reply(Id::Null, no_id()),
                     Err(invalid) => error_reply(invalid.into_parts().1, invalid_request("not a JSON-RPC 2.0 request")),
                 };
@@ -151,10 +169,11 @@ impl RpcServiceT for Explained {
     }
 }
 
-async fn answer(inner: RpcService, request: Request<'_>) -> MethodResponse {
+async fn answer(service: Explained, request: Request<'_>) -> MethodResponse {
     if METHODS.iter().any(|method| method.name == request.method) {
-        return inner.call(request).await;
+        return service.inner.call(request).await;
     }
+    service.metrics.rpc("unknown", ErrorCode::UnknownMethod.name(), Duration::ZERO);
     let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
     let error = RpcError::new(
         ErrorCode::UnknownMethod,

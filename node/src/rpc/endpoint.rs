@@ -43,8 +43,12 @@ impl Endpoint {
             .max_response_body_size((max_reply_bytes + max_request_bytes) as u32)
             .max_connections(MAX_CONNECTIONS as u32)
             .build();
-        let explained =
-            RpcServiceBuilder::new().layer_fn(move |inner: RpcService| Explained { inner, max_reply_bytes });
+        let metrics = Arc::clone(&rpc.metrics);
+        let explained = RpcServiceBuilder::new().layer_fn(move |inner: RpcService| Explained {
+            inner,
+            max_reply_bytes,
+            metrics: Arc::clone(&metrics),
+        });
         let (stopped, running) = stop_channel();
         let service = ServerBuilder::with_config(config)
             .set_rpc_middleware(explained)

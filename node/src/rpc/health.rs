@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use super::Rpc;
 use super::limits::HEALTH_TIMEOUT;
-use super::methods::phase;
+use super::methods::{percent, phase};
 
 /// The body of `/ready` and `/health`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Health {
     /// How far the node has come; nothing where the engine does not answer.
     phase: Option<Phase>,
@@ -23,6 +23,12 @@ pub(super) struct Health {
     height: Option<u64>,
     /// The tip's hash.
     hash: Option<BlockHash>,
+    /// The height up to which the best chain of headers is known.
+    headers: Option<u64>,
+    /// How much of the chain is connected, in percent; nothing where nobody says how long the chain is.
+    progress: Option<f64>,
+    /// Connected peers that have shaken hands.
+    peers: Option<u64>,
 }
 
 /// 200 where the node can answer with a usable tip, else 503.
@@ -39,10 +45,15 @@ pub(super) async fn health(rpc: State<Arc<Rpc>>) -> (StatusCode, Json<Health>) {
 
 /// Asks the engine, for a bounded time.
 async fn ask(rpc: &Rpc) -> Health {
-    let answer = rpc.mailbox.call(|engine, _| (phase(engine), engine.tip().height, engine.tip().hash));
-    match timeout(HEALTH_TIMEOUT, answer).await {
-        Ok(Ok((phase, height, hash))) => Health { phase: Some(phase), height: Some(height), hash: Some(hash) },
-        _ => Health { phase: None, height: None, hash: None },
+    let answer = rpc.mailbox.call(|engine, _| (engine.progress(), engine.tip().hash, engine.peers().len()));
+    let Ok(Ok((progress, hash, peers))) = timeout(HEALTH_TIMEOUT, answer).await else { return Health::default() };
+    Health {
+        phase: Some(phase(&progress)),
+        height: Some(progress.height),
+        hash: Some(hash),
+        headers: Some(progress.headers),
+        progress: percent(&progress),
+        peers: Some(peers as u64),
     }
 }
 

@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod limits;
 mod methods;
+mod scrape;
 mod server;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use auth::{COOKIE_FILE, Cookie};
 pub use server::RpcServer;
 
 use crate::mailbox::Mailbox;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// What the methods answer from.
@@ -40,13 +42,14 @@ pub struct Rpc {
     cookie: Cookie,
     batch_secret: [u8; 32],
     hash_rate: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
     /// One for each call that may be worked on at once.
     places: Arc<Semaphore>,
 }
 
 impl Rpc {
     /// Methods over a node's parts. `batch_secret` is 32 secret random bytes that seed signature batches; `hash_rate` is
-    /// where the miner writes how many hashes a second it tries.
+    /// where the miner writes how many hashes a second it tries; `metrics` are told of every call and served.
     pub fn new(
         params: Arc<ChainParams>,
         store: Arc<Store>,
@@ -54,10 +57,11 @@ impl Rpc {
         cookie: Cookie,
         batch_secret: [u8; 32],
         hash_rate: Arc<AtomicU64>,
+        metrics: Arc<Metrics>,
     ) -> Rpc {
         let chain_id = params.chain_id();
         let places = Arc::new(Semaphore::new(limits::MAX_CALLS));
-        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, places }
+        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, places }
     }
 
     /// The address of an account on this chain.

@@ -26,6 +26,7 @@ use super::health::{health, ready};
 use super::limits::{
     ACCEPT_PAUSE, CONNECTION_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD_BYTES, STOP_TIMEOUT, max_request_bytes,
 };
+use super::scrape::metrics;
 
 /// A running RPC server.
 pub struct RpcServer {
@@ -113,8 +114,9 @@ fn router(guard: Guard, rpc: Arc<Rpc>) -> Router {
         .route("/rpc", any(call).layer(limit).with_state(endpoint))
         .route("/ready", get(ready))
         .route("/health", get(health))
+        .route("/metrics", get(metrics))
         .with_state(rpc)
-        .fallback(async || (StatusCode::NOT_FOUND, "here are /rpc, /ready and /health\n"))
+        .fallback(async || (StatusCode::NOT_FOUND, "here are /rpc, /ready, /health and /metrics\n"))
         .layer(from_fn_with_state(Arc::new(guard), keep_strangers_out))
 }
 

@@ -20,6 +20,8 @@ mod update;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use drystone_core::hash::{BlockHash, StateRoot};
 use drystone_core::params::ChainParams;
@@ -39,6 +41,8 @@ pub use verify::{VerifyFailure, VerifyReport, replay, verify};
 pub struct Store {
     database: Database,
     indexes: Indexes,
+    /// Commits since the store was opened.
+    commits: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -49,7 +53,18 @@ impl Store {
 
     /// Begins an update. There is one at a time: a second call waits until the first is committed or dropped.
     pub fn begin(&self) -> Result<Update, StoreError> {
-        Ok(Update::new(begin_write(&self.database)?, self.indexes))
+        Ok(Update::new(begin_write(&self.database)?, self.indexes, Arc::clone(&self.commits)))
+    }
+
+    /// How many commits there were since the store was opened.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    fn commit(&self, transaction: WriteTransaction) -> Result<(), StoreError> {
+        transaction.commit()?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Takes the state, the main chain and the indexes back to genesis in a commit of its own. Headers and bodies stay,
@@ -67,7 +82,7 @@ impl Store {
         transaction.open_table(tables::MAIN)?.insert(&tables::height_key(0), &params.chain_id().0)?;
         index::clear_transactions(&transaction)?;
         index::clear_accounts(&transaction)?;
-        Ok(transaction.commit()?)
+        self.commit(transaction)
     }
 
     /// Computes the pages of the state tree anew from the leaves, in a commit of its own, and returns the root, which
@@ -85,7 +100,7 @@ impl Store {
         })?;
         written?;
         drop(pages);
-        transaction.commit()?;
+        self.commit(transaction)?;
         Ok(root)
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use drystone_core::encode::encode;
 use drystone_core::hash::BlockHash;
@@ -134,7 +135,7 @@ fn open_unguarded(
         }
         transaction.commit()?;
     }
-    let store = Store { database, indexes };
+    let store = Store { database, indexes, commits: Arc::default() };
     // Every table is there and has the shape that this format gives it.
     store.snapshot()?;
     Ok(store)

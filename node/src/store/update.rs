@@ -1,5 +1,8 @@
 //! A write transaction: everything in it becomes durable at once, or nothing does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use drystone_core::block::Body;
 use drystone_core::encode::encode;
 use drystone_core::hash::BlockHash;
@@ -23,11 +26,12 @@ pub struct Update {
     transaction: WriteTransaction,
     indexes: Indexes,
     changes: StateChanges,
+    commits: Arc<AtomicU64>,
 }
 
 impl Update {
-    pub(super) fn new(transaction: WriteTransaction, indexes: Indexes) -> Update {
-        Update { transaction, indexes, changes: StateChanges::default() }
+    pub(super) fn new(transaction: WriteTransaction, indexes: Indexes, commits: Arc<AtomicU64>) -> Update {
+        Update { transaction, indexes, changes: StateChanges::default(), commits }
     }
 
     /// What the blocks of this update did to the state so far.
@@ -174,7 +178,9 @@ impl Update {
     /// the store refuses further updates, and opening it again shows which.
     pub fn commit(self) -> Result<(), StoreError> {
         write_state(&self.transaction, &self.changes)?;
-        Ok(self.transaction.commit()?)
+        self.transaction.commit()?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }
 

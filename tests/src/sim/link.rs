@@ -67,6 +67,24 @@ pub struct Access {
     pub loss: u64,
 }
 
+/// What lies between two accesses.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// One-way latency in microseconds, without jitter.
+    pub latency: u64,
+    /// Bytes a second.
+    pub rate: u64,
+    /// Lost packets of 10,000.
+    pub loss: u64,
+}
+
+impl Path {
+    /// The path between two accesses: the latency of their regions, the rate of the slower one.
+    pub fn between(a: &Access, b: &Access) -> Path {
+        Path { latency: LATENCY_MS[a.region][b.region] * MS, rate: a.rate.min(b.rate), loss: a.loss + b.loss }
+    }
+}
+
 /// One direction of a connection.
 #[derive(Debug, Default)]
 pub struct Pipe {
@@ -78,21 +96,15 @@ pub struct Pipe {
     pub held: Vec<Packet>,
 }
 
-/// The one-way latency between two accesses, without jitter.
-pub fn latency(a: &Access, b: &Access) -> u64 {
-    LATENCY_MS[a.region][b.region] * MS
-}
-
 impl Pipe {
     /// When a message that is sent at `now` arrives.
-    pub fn arrival(&mut self, now: u64, packet: &Packet, from: &Access, to: &Access, random: &mut Random) -> u64 {
+    pub fn arrival(&mut self, now: u64, packet: &Packet, path: &Path, random: &mut Random) -> u64 {
         let bytes = packet.wire_bytes();
-        let rate = from.rate.min(to.rate);
-        self.busy_until = self.busy_until.max(now) + bytes * SECOND / rate;
-        let base = latency(from, to);
+        self.busy_until = self.busy_until.max(now) + bytes * SECOND / path.rate;
+        let base = path.latency;
         let jitter = random.below(base / 10 + 1);
         let packets = bytes.div_ceil(PACKET);
-        let loss = (from.loss + to.loss) * packets;
+        let loss = path.loss * packets;
         let retransmission = if loss > 0 && random.below(10_000) < loss { 200 * MS + 2 * base } else { 0 };
         self.last_arrival = self.last_arrival.max(self.busy_until + base + jitter + retransmission);
         self.last_arrival
@@ -106,12 +118,13 @@ mod tests {
     #[test]
     fn a_message_takes_latency_and_its_bytes_and_none_overtakes() {
         let access = Access { region: 1, rate: 1_000_000, loss: 0 };
+        let path = Path::between(&access, &access);
         let mut random = Random::new(1);
         let mut pipe = Pipe::default();
         let large = Packet::Request(RequestId(1), vec![0; 1_000_000].into());
         let small = Packet::Request(RequestId(2), vec![0; 10].into());
-        let first = pipe.arrival(0, &large, &access, &access, &mut random);
+        let first = pipe.arrival(0, &large, &path, &mut random);
         assert!((1_010_000..1_012_000).contains(&first), "{first}");
-        assert!(pipe.arrival(0, &small, &access, &access, &mut random) >= first);
+        assert!(pipe.arrival(0, &small, &path, &mut random) >= first);
     }
 }

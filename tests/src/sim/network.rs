@@ -9,12 +9,11 @@ use drystone_node::engine::wire::{Gossip, Request, Response};
 use super::checkers::Report;
 use super::gossip::Effect;
 use super::host::{Program, number_of};
-use super::link::{BREAK_AFTER, DIAL_TIMEOUT, Packet, Pipe, latency};
+use super::link::{BREAK_AFTER, DIAL_TIMEOUT, Packet, Path, Pipe};
 use super::trace::Kind;
 use super::world::{Event, World};
 use super::{MS, SECOND};
 
-/// A connection between two hosts, the lower number first.
 /// A connection between two hosts, the lower number first.
 pub(super) struct Connection {
     /// Counts connections: what an earlier one carried is void.
@@ -30,12 +29,19 @@ impl World {
         let start = self.hosts[number].starts;
         let target = self.hosts.iter().position(|host| host.address == address);
         let delay = match target {
-            Some(target) if self.can_talk(number, target) => {
-                3 * latency(&self.hosts[number].access, &self.hosts[target].access)
-            }
+            Some(target) if self.can_talk(number, target) => 3 * self.path(number, target).latency,
             _ => DIAL_TIMEOUT,
         };
         self.at(time + delay, Event::Dialled { host: number, start, address });
+    }
+
+    /// What lies between two hosts.
+    fn path(&self, a: usize, b: usize) -> Path {
+        let path = Path::between(&self.hosts[a].access, &self.hosts[b].access);
+        match self.latencies.get(&(a.min(b), a.max(b))) {
+            Some(latency) => Path { latency: *latency, ..path },
+            None => path,
+        }
     }
 
     pub(super) fn can_talk(&self, a: usize, b: usize) -> bool {
@@ -70,6 +76,8 @@ impl World {
             let port = 1024 + (self.sequence % 60_000) as u16;
             let address = SocketAddr::new(from, port);
             self.tell(listener, dialler, PeerEvent::Connected { address, direction: Direction::Inbound });
+            let listens = self.hosts[dialler].address;
+            self.tell(listener, dialler, PeerEvent::Listens(listens));
             self.hosts[dialler].router.joined(self.now / MS, listener);
             self.hosts[listener].router.joined(self.now / MS, dialler);
             self.with_script(dialler, |script, now| script.connected(now, listener, true));
@@ -153,14 +161,14 @@ impl World {
     pub(super) fn send(&mut self, from: usize, to: usize, packet: Packet, time: u64) -> Option<u64> {
         let key = (from.min(to), from.max(to));
         let blocked = self.blocked.contains(&(from, to));
+        let path = self.path(from, to);
         let connection = self.connections.get_mut(&key)?;
         let pipe = &mut connection.pipes[usize::from(from > to)];
         if blocked {
             pipe.held.push(packet);
             return None;
         }
-        let (sender, receiver) = (self.hosts[from].access, self.hosts[to].access);
-        let arrival = pipe.arrival(time, &packet, &sender, &receiver, &mut self.links);
+        let arrival = pipe.arrival(time, &packet, &path, &mut self.links);
         let connection = connection.number;
         self.at(arrival, Event::Arrive { from, to, connection, packet });
         Some(arrival)

@@ -137,7 +137,12 @@ impl World {
                     node.job = None;
                 }
             }
-            Output::Event(event) => self.chain_event(number, event),
+            Output::Event(event) => {
+                if let (Some(connected), ChainEvent::Connected { hash, .. }) = (&mut self.connected, &event) {
+                    connected.push((time, number, *hash));
+                }
+                self.chain_event(number, event);
+            }
             Output::Dial(address) => self.dial(number, address, time),
             Output::Disconnect { peer, reason } => self.hang_up(number, peer.0, &reason),
             Output::Request { peer, id, request } => {
@@ -269,6 +274,8 @@ fn input_name(input: &Input) -> &'static str {
             PeerEvent::Sent { .. } => "sent",
             PeerEvent::NoResponse { .. } => "no response",
             PeerEvent::Offence(_) => "offence",
+            PeerEvent::Stranger => "stranger",
+            PeerEvent::Listens(_) => "listens",
         },
         Input::Done { .. } => "done",
         Input::Discovered(_) => "discovered",

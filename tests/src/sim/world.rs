@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use drystone_core::hash::BlockHash;
 use drystone_core::params::ChainParams;
 use drystone_node::engine::message::{Input, JobId, NetEvent, PeerEvent, RequestId};
 use drystone_node::engine::work::Done;
@@ -145,6 +146,10 @@ pub struct World {
     pub blocked: BTreeSet<(usize, usize)>,
     /// Whether hosts that discover are told of others.
     pub discovery: bool,
+    /// One-way latencies in microseconds between hosts, the lower number first, where they are not their regions'.
+    pub latencies: BTreeMap<(usize, usize), u64>,
+    /// Which blocks hosts have connected: (time in µs, host, block). Kept where a test asks for it.
+    pub connected: Option<Vec<(u64, usize, BlockHash)>>,
     pub(super) params: Arc<ChainParams>,
     events: BTreeMap<(u64, u64), Event>,
     pub(super) sequence: u64,
@@ -169,6 +174,8 @@ impl World {
             served: BTreeMap::new(),
             blocked: BTreeSet::new(),
             discovery: true,
+            latencies: BTreeMap::new(),
+            connected: None,
             params,
             events: BTreeMap::new(),
             sequence: 0,

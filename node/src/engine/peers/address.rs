@@ -5,11 +5,11 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 /// Who answers for an address: the IPv4 address itself, or the /64 of an IPv6 one, because whoever has one address of a
 /// /64 has all 2^64 and would shed a ban or a rate limit with each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Host(IpAddr);
+pub struct Host(IpAddr);
 
 impl Host {
     /// The host of an address.
-    pub(crate) fn of(ip: IpAddr) -> Host {
+    pub fn of(ip: IpAddr) -> Host {
         Host(match ip.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
             v4 => v4,
@@ -17,7 +17,7 @@ impl Host {
     }
 
     /// Its address, the first one of a /64.
-    pub(crate) fn address(self) -> IpAddr {
+    pub fn address(self) -> IpAddr {
         self.0
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Whether a node can be at an address at all: it has a port and is neither unspecified, multicast nor broadcast.
-pub(crate) fn dialable(address: SocketAddr) -> bool {
+pub fn dialable(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast

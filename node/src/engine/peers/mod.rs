@@ -14,8 +14,9 @@ mod record;
 mod score;
 mod slots;
 
-pub(super) use address::Host;
+pub use address::{Host, dialable};
 pub(super) use allowance::Buckets;
+pub use bans::Banned;
 pub(super) use bans::Bans;
 pub(super) use book::AddressBook;
 pub(super) use record::BookRecord;

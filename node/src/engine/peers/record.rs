@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use drystone_core::encode::{DecodeError, decode_capped, encode};
 use serde::{Deserialize, Serialize};
 
-use super::bans::Bans;
+use super::bans::{Banned, Bans};
 use super::book::{AddressBook, Entry};
 use crate::engine::limits::{ANCHORS, BANS, BOOK_ADDRESSES};
 
@@ -25,22 +25,23 @@ pub(crate) struct BookRecord {
     /// Those that were reached first, the latest foremost: what is cut off is worth least.
     addresses: Vec<(Endpoint, Entry)>,
     anchors: Vec<Endpoint>,
-    /// Hosts and when their bans end.
-    bans: Vec<([u8; 16], u64)>,
+    /// Bans and when they end.
+    bans: Vec<(Banned, u64)>,
 }
 
 impl BookRecord {
     /// The most bytes of a record: three lengths; addresses of 18 bytes with 8 for when it was heard of, 9 for when it was
-    /// reached, 9 for when it was dialled and 13 for its failures; anchors; bans. 214 KB.
-    pub(crate) const MAX_BYTES: usize = 3 * 8 + BOOK_ADDRESSES * (18 + 8 + 9 + 9 + 13) + ANCHORS * 18 + BANS * (16 + 8);
+    /// reached, 9 for when it was dialled and 13 for its failures; anchors; bans of a number, 32 bytes
+    /// and a time. 304 KB.
+    pub(crate) const MAX_BYTES: usize =
+        3 * 8 + BOOK_ADDRESSES * (18 + 8 + 9 + 9 + 13) + ANCHORS * 18 + BANS * (4 + 32 + 8);
 
     /// What is worth saving at `now`.
     pub(crate) fn of(now: u64, book: &AddressBook, bans: &Bans) -> BookRecord {
         let mut addresses: Vec<_> = book.entries().map(|(address, entry)| (endpoint(address), *entry)).collect();
         addresses.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.reached));
         let anchors = book.anchors().iter().map(|address| endpoint(*address)).collect();
-        let bans = bans.list(now).into_iter().map(|(ip, until)| (octets(ip), until)).collect();
-        BookRecord { addresses, anchors, bans }
+        BookRecord { addresses, anchors, bans: bans.list(now) }
     }
 
     /// The book and the bans that were saved.
@@ -48,8 +49,8 @@ impl BookRecord {
         let anchors: Vec<_> = self.anchors.iter().map(Endpoint::address).collect();
         let addresses = self.addresses.iter().map(|(endpoint, entry)| (endpoint.address(), *entry));
         let mut bans = Bans::new();
-        for (ip, until) in &self.bans {
-            bans.ban(Ipv6Addr::from(*ip).into(), *until);
+        for (whom, until) in &self.bans {
+            bans.ban(*whom, *until);
         }
         (AddressBook::restore(addresses, &anchors), bans)
     }
@@ -90,6 +91,7 @@ mod tests {
     use super::super::book::Failing;
     use super::*;
     use crate::engine::limits::BOOK_PER_GROUP;
+    use crate::engine::message::PeerId;
     use proptest::prelude::*;
 
     fn address() -> impl Strategy<Value = SocketAddr> {
@@ -115,7 +117,7 @@ mod tests {
                 }
             }
             book.set_anchors(&anchors);
-            banned.iter().for_each(|(address, until)| bans.ban(address.ip(), *until));
+            banned.iter().for_each(|(address, until)| bans.ban(Banned::Host(address.ip()), *until));
             (book, bans)
         })
     }
@@ -127,8 +129,8 @@ mod tests {
         book.discovered(0, &addresses);
         book.reached(10, addresses[2]);
         book.reached(20, addresses[4]);
-        bans.ban(addresses[0].ip(), 100);
-        bans.ban(addresses[1].ip(), 200);
+        bans.ban(Banned::Host(addresses[0].ip()), 100);
+        bans.ban(Banned::Peer(PeerId([1; 32])), 200);
         let record = BookRecord::of(100, &book, &bans);
         let order: Vec<_> = record.addresses.iter().map(|(endpoint, _)| endpoint.ip[15]).collect();
         assert_eq!(order, [4, 2, 0, 1, 3]);
@@ -143,7 +145,7 @@ mod tests {
         let record = BookRecord {
             addresses: (0..BOOK_ADDRESSES).map(|n| (endpoint(n), entry)).collect(),
             anchors: (0..ANCHORS).map(endpoint).collect(),
-            bans: (0..BANS).map(|n| (endpoint(n).ip, 1)).collect(),
+            bans: (0..BANS).map(|n| (Banned::Peer(PeerId(std::array::from_fn(|i| (n >> i) as u8))), 1)).collect(),
         };
         let bytes = record.to_bytes();
         assert_eq!(bytes.len(), BookRecord::MAX_BYTES);

@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 use drystone_core::block::{Block, Body};
 use drystone_core::hash::BlockHash;
-use drystone_core::transaction::Transaction;
+use drystone_core::transaction::{MIN_TRANSACTION_BYTES, Transaction};
 use drystone_core::validation::{
     BlockError, CheckedBlock, CheckedHeader, ContextFailure, check_header, check_header_in_context,
 };
 
 use super::{Sender, short_id_key};
 use crate::engine::limits::{
-    ALTERNATIVES, FETCH_MS, FUTURE_ANNOUNCEMENTS, RACE_MS, RECONSTRUCTIONS, SYNCING_BLOCKS, WAITING_INPUTS,
+    ALTERNATIVES, FETCH_MS, FUTURE_ANNOUNCEMENTS, RACE_MS, RACE_RATE, RECONSTRUCTIONS, SYNCING_BLOCKS, WAITING_INPUTS,
 };
 use crate::engine::message::{MessageId, Origin, Output, PeerId};
 use crate::engine::session::{Purpose, Task, Timer};
@@ -196,9 +196,11 @@ impl Engine {
         let building = Building { number, header, record, announcement, sender, alternatives, stage };
         self.net.relay.building.insert(hash, building);
         if parts.iter().all(Option::is_some) {
+            self.counters.blocks_rebuilt += 1;
             self.assemble(hash, parts);
             return;
         }
+        self.counters.blocks_with_missing += 1;
         self.fetch_missing(hash, parts, sender.peer);
     }
 
@@ -224,7 +226,8 @@ impl Engine {
         if let Some(building) = self.net.relay.building.get_mut(&hash) {
             building.stage = Stage::Fetching { parts, asked: vec![peer] };
         }
-        self.net.at(self.now + RACE_MS, Timer::Race(hash));
+        let bytes = indexes.len() as u64 * MIN_TRANSACTION_BYTES as u64;
+        self.net.at(self.now + RACE_MS + bytes * 1_000 / RACE_RATE, Timer::Race(hash));
         self.ask_missing(peer, hash, indexes);
     }
 
@@ -275,11 +278,13 @@ impl Engine {
             self.fetch_failed(peer, hash, number);
             return Ok(());
         }
+        let count = transactions.len() as u64;
         let mut fetched = transactions.into_iter();
         let mut parts = std::mem::take(parts);
         for part in parts.iter_mut().filter(|part| part.is_none()) {
             *part = fetched.next().map(Part::Fetched);
         }
+        self.counters.missing_transactions_fetched += count;
         self.was_useful(&peer);
         self.assemble(hash, parts);
         Ok(())
@@ -341,6 +346,7 @@ impl Engine {
             }
             // Two transactions with one short id, or a forgery: the whole body tells.
             building.stage = Stage::Whole;
+            self.counters.blocks_fetched_whole += 1;
             if self.net.peers.contains_key(&sender.peer) {
                 self.ask(sender.peer, Request::Bodies(vec![hash]), Purpose::Whole(hash, number), FETCH_MS);
             } else {
@@ -452,6 +458,7 @@ impl Engine {
 
     fn judge_message(&mut self, Sender { peer, message }: Sender, disposition: Disposition) {
         if let Some(message) = message {
+            self.counters.judged_announcement(disposition);
             self.outputs.push(Output::Judge { peer, message, disposition });
         }
     }

@@ -35,7 +35,10 @@ impl Engine {
         let ready = self.net.peers.get(&peer).is_some_and(|peer| peer.status.is_some());
         match gossip {
             _ if !ready => self.judge_batch(peer, Some(message), Disposition::Ignore),
-            Gossip::Block(announcement) => self.take_announcement(peer, Some(message), announcement)?,
+            Gossip::Block(announcement) => {
+                self.counters.announcements_received += 1;
+                self.take_announcement(peer, Some(message), announcement)?;
+            }
             Gossip::Transactions(transactions) => self.take_batch(peer, message, transactions),
         }
         Ok(())
@@ -48,6 +51,7 @@ impl Engine {
             return;
         }
         let all = transactions.len();
+        self.counters.transactions_received += all as u64;
         let unknown = self.unknown(transactions);
         let known = all - unknown.len();
         if unknown.is_empty() || !self.check_for(peer, Some(message), known, unknown) {
@@ -108,6 +112,7 @@ impl Engine {
         if self.mempool_loaded && self.repairing.is_none() {
             for transaction in transactions {
                 if let Ok(done) = self.mempool.admit(self.now, transaction, &*self.snapshot)? {
+                    self.counters.transactions_admitted += 1;
                     self.mempool_changed();
                     self.publish_promoted(&done);
                     admitted.extend((!done.gapped).then_some(done.txid));
@@ -236,6 +241,7 @@ impl Engine {
 
     /// A peer gave what was asked of it.
     pub(in crate::engine) fn take_pulled(&mut self, peer: PeerId, transactions: Vec<Transaction>) {
+        self.counters.transactions_received += transactions.len() as u64;
         let unknown = self.unknown(transactions);
         if !unknown.is_empty() {
             self.check_for(peer, None, 0, unknown);

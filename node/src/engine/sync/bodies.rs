@@ -16,8 +16,8 @@ use drystone_core::hash::BlockHash;
 use drystone_core::validation::{BlockError, CheckedBlock, check_header};
 
 use crate::engine::limits::{
-    BODIES_IN_FLIGHT, BODIES_MS, BODIES_PER_REQUEST, BODIES_RATE, BODY_REQUESTS, BODY_WINDOW, BODY_WINDOW_BYTES,
-    REFUSED_REST_MS, STALL_MS, UNAVAILABLE_MS,
+    BODIES_BYTES, BODIES_IN_FLIGHT, BODIES_MS, BODIES_PER_REQUEST, BODIES_RATE, BODY_REQUESTS, BODY_WINDOW,
+    BODY_WINDOW_BYTES, LEAST_BODY, REFUSED_REST_MS, STALL_MS, UNAVAILABLE_MS,
 };
 use crate::engine::message::{NetEvent, Origin, Output, PeerId, Reassignment};
 use crate::engine::session::{Peer, Purpose, Task, Timer};
@@ -102,6 +102,11 @@ impl Window {
         }
     }
 
+    /// The height of the head that the path leads to; 0 without one.
+    pub(in crate::engine) fn head_height(&self) -> u64 {
+        self.head.as_ref().map_or(0, |head| head.height)
+    }
+
     /// A peer says that its tip is `hash`: where that was left alone, it may give what others did not.
     pub(in crate::engine) fn reconsider(&mut self, hash: &BlockHash, peer: &PeerId) {
         if self.unavailable.get(hash).is_some_and(|(_, asked)| !asked.contains(peer)) {
@@ -153,7 +158,7 @@ impl Window {
 
     /// What bodies are expected to have, at most: for deadlines and for the room that they will take.
     fn expected_bytes(&self, max_block_bytes: u64) -> usize {
-        self.longest.max(max_block_bytes as usize / 16)
+        self.longest.max((max_block_bytes / LEAST_BODY) as usize)
     }
 
     /// Memory that is taken or spoken for.
@@ -337,10 +342,11 @@ impl Engine {
         let window = &mut self.net.window;
         let expected = window.expected_bytes(self.params.max_block_bytes);
         let mut budget = BODY_WINDOW_BYTES.saturating_sub(window.bytes(expected));
+        let most = room.min(BODIES_PER_REQUEST).min((BODIES_BYTES / expected.max(1)).max(1));
         let Some(peer) = self.net.peers.get(&id) else { return };
         let mut hashes = Vec::new();
         for (place, slot) in window.path.iter_mut().take(BODY_WINDOW).enumerate() {
-            if hashes.len() >= room.min(BODIES_PER_REQUEST) || (budget < expected && place > 0) {
+            if hashes.len() >= most || (budget < expected && place > 0) {
                 break;
             }
             let wanted = matches!(slot.state, SlotState::Missing);
@@ -423,6 +429,8 @@ impl Engine {
         if let Some(peer) = self.net.peers.get_mut(&id) {
             peer.pace.in_flight -= hashes.len();
             peer.pace.requests -= 1;
+            peer.given.0 += bodies.iter().flatten().count() as u64;
+            peer.given.1 += bytes as u64;
             if bytes > 0 {
                 peer.pace.measured(bodies.len(), bytes, self.now.saturating_sub(asked_at));
             }

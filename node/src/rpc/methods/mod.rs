@@ -4,6 +4,7 @@ mod account;
 mod chain;
 mod mempool;
 mod mining;
+mod net;
 mod node;
 mod submit;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::call::{Call, Reply};
 use super::error::RpcError;
 
-pub(super) use node::phase;
+pub(super) use node::{percent, phase};
 
 /// A method as callers see it, and the function that answers.
 pub(super) struct Method {
@@ -61,4 +62,9 @@ pub(super) const METHODS: &[Method] = &[
     open("mining_submit", &["hex"], |call| reply(call, submit::block)),
     guarded("mining_set", &["threads"], |call| reply(call, mining::set)),
     guarded("mining_generate", &["count", "address"], |call| reply(call, mining::generate)),
+    open("net_peers", &[], |call| reply(call, net::peers)),
+    guarded("net_add_peer", &["address"], |call| reply(call, net::add_peer)),
+    guarded("net_ban", &["target", "seconds"], |call| reply(call, net::ban)),
+    guarded("net_unban", &["target"], |call| reply(call, net::unban)),
+    open("net_bans", &[], |call| reply(call, net::bans)),
 ];
