@@ -1,10 +1,15 @@
 //! Test support: a chain that makes valid blocks, a disk that fails on purpose, the real program, a strict reader of its
-//! metrics, and a network of real engines under virtual time.
+//! metrics, a network of real engines under virtual time, real distance between real programs, and networks of such programs,
+//! and peers without manners for them.
 
 pub mod chain;
+pub mod far;
 pub mod fault;
+pub mod network;
+pub mod peer;
 pub mod program;
 pub mod random;
 pub mod scrape;
 pub mod sim;
 pub mod vectors;
+pub mod wan;
