@@ -151,6 +151,9 @@ impl Node {
         let out = File::create(root.join("out")).expect("a writable directory");
         let mut command = program("drystone-node", root);
         command.args(arguments).args(["--rpc", "127.0.0.1:0", "--data-dir"]).arg(&data_dir);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let child = command.stdout(out).stderr(log).spawn().expect("a program that was just built");
         let mut node = Node { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), data_dir };
         let deadline = Instant::now() + PATIENCE;

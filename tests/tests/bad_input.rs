@@ -13,7 +13,7 @@ use drystone_core::address::encode_address;
 use drystone_core::genesis::{dev_params, main_params};
 use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::params::ChainParams;
-use drystone_tests::program::{Ended, Node, eventually, program, run};
+use drystone_tests::program::{Ended, Node, binary, eventually, program, run};
 use serde_json::{Value, json};
 
 /// Bytes of the small disk that is filled.
@@ -460,9 +460,12 @@ fn a_full_disk() {
     let genesis = root.path().join("genesis.json");
     fs::write(&genesis, params.to_json()).unwrap();
     let (home, data) = (root.path(), disk.0.join("data"));
+    // Building it takes as long as it likes.
+    binary("drystone-node");
     let node = || {
         let mut command = program("drystone-node", home);
-        command.args(["run", "--log", "error", "--rpc", "127.0.0.1:0", "--threads", "1", "--mine", &address(0)]);
+        command.args(["run", "--log", "error", "--rpc", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--threads", "1"]);
+        command.args(["--mine", &address(0)]);
         command.arg("--genesis").arg(&genesis).arg("--data-dir").arg(&data);
         run(&mut command)
     };
