@@ -190,6 +190,15 @@ pub const TRANSACTIONS_BYTES: usize = 2 << 20;
 /// How often mempools are compared with a peer, in milliseconds.
 pub const RECONCILE_INTERVAL_MS: u64 = 60_000;
 
+/// The least time between two comparisons that answer comparisons of one peer, in milliseconds.
+pub const RECONCILE_BACK_MS: u64 = 5_000;
+
+/// How long after a reorganisation that gave transactions back mempools are compared, in milliseconds, and with how many
+/// peers: on all sides of a split, most likely, at 36 KB each.
+pub const RETURNED_MS: u64 = 1_000;
+/// See [`RETURNED_MS`].
+pub const RETURNED_PEERS: usize = 8;
+
 /// The least time after which an own transaction that is not confirmed is published again, in milliseconds; the wait is
 /// drawn between this and twice this, so that its time does not tell whose it is.
 pub const REBROADCAST_MS: u64 = 10 * 60 * 1000;

@@ -563,8 +563,12 @@ impl Engine {
 
     fn update_mempool(&mut self, confirmed: &[Transaction], returned: Vec<CheckedTransaction>) -> Result<(), Fault> {
         if !confirmed.is_empty() || !returned.is_empty() {
-            self.mempool.update(self.now, confirmed, returned, &*self.snapshot)?;
+            let reorganised = !returned.is_empty();
+            let updated = self.mempool.update(self.now, confirmed, returned, &*self.snapshot)?;
             self.mempool_changed();
+            if reorganised && !updated.queued.is_empty() {
+                self.offer_returned_soon();
+            }
         }
         Ok(())
     }

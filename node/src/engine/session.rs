@@ -53,6 +53,8 @@ pub(super) struct Peer {
     pub(super) feeler: bool,
     /// When it is asked for its status next.
     poll_at: u64,
+    /// When its comparison of mempools was last returned.
+    pub(super) compared_back: Option<u64>,
     pub(super) headers: HeaderSync,
     pub(super) pace: Pace,
     /// Bodies that it gave for the download, and their bytes.
@@ -83,8 +85,13 @@ pub(super) enum Purpose {
     Missing(BlockHash, u64),
     /// The whole body of an announced block, for the attempt of this number.
     Whole(BlockHash, u64),
-    Reconcile,
-    Transactions,
+    /// A comparison of mempools, and then the transactions that are not here. Those that came of a peer's asking first are passed on.
+    Reconcile {
+        pass_on: bool,
+    },
+    Transactions {
+        pass_on: bool,
+    },
 }
 
 /// A request that waits for its response.
@@ -100,7 +107,7 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) enum Task {
     Serve(PeerId, RequestId),
-    Transactions { peer: PeerId, message: Option<MessageId>, known: usize },
+    Transactions { peer: PeerId, message: Option<MessageId>, known: usize, pass_on: bool },
     Assemble(BlockHash, u64),
     Complete(BlockHash, u64),
     Body(BlockHash, PeerId),
@@ -116,6 +123,7 @@ pub(super) enum Timer {
     Dial,
     Feeler,
     Reconcile,
+    Returned,
     Batch,
     Rebroadcast,
     Race(BlockHash),
@@ -298,6 +306,7 @@ impl Engine {
             silent_at: 0,
             feeler,
             poll_at: 0,
+            compared_back: None,
             headers: HeaderSync::default(),
             pace: Pace::default(),
             given: (0, 0),
@@ -428,8 +437,8 @@ impl Engine {
                 };
                 self.outputs.push(Output::Respond { peer, id, response });
             }
-            (Some(Task::Transactions { peer, message, known }), Done::Transactions(result)) => {
-                self.transactions_checked(peer, message, known, result)?;
+            (Some(Task::Transactions { peer, message, known, pass_on }), Done::Transactions(result)) => {
+                self.transactions_checked(peer, message, known, pass_on, result)?;
             }
             (Some(Task::Assemble(hash, number)), Done::Assembled(assembled)) => {
                 self.assembled(hash, number, assembled)?;
@@ -458,7 +467,11 @@ impl Engine {
             }
             _ if !within || !ready || serving >= SERVING_PER_PEER => Response::Refused,
             Request::Reconcile(digests) => match self.waiting_ids(&digests) {
-                Some(ids) => Response::Reconcile(ids),
+                Some(ids) => {
+                    self.outputs.push(Output::Respond { peer, id, response: Response::Reconcile(ids) });
+                    self.reconcile_back(peer, &digests);
+                    return Ok(());
+                }
                 None => {
                     self.penalise(peer, Offence::Greedy);
                     return Ok(());
@@ -502,9 +515,9 @@ impl Engine {
             (Purpose::Whole(hash, number), Response::Bodies(bodies)) => {
                 self.take_whole(peer, hash, number, bodies.into_iter().next().flatten())?;
             }
-            (Purpose::Reconcile, Response::Reconcile(ids)) => self.take_ids(peer, ids),
-            (Purpose::Transactions, Response::Transactions(transactions)) => {
-                self.take_pulled(peer, transactions);
+            (Purpose::Reconcile { pass_on }, Response::Reconcile(ids)) => self.take_ids(peer, ids, pass_on),
+            (Purpose::Transactions { pass_on }, Response::Transactions(transactions)) => {
+                self.take_pulled(peer, transactions, pass_on);
             }
             _ => unreachable!("a purpose goes with its request, and the response was held against that"),
         }
@@ -539,7 +552,7 @@ impl Engine {
     /// Does without an answer.
     fn give_up(&mut self, asked: Asked, reason: Reassignment) {
         match asked.purpose {
-            Purpose::Status | Purpose::Reconcile | Purpose::Transactions => {}
+            Purpose::Status | Purpose::Reconcile { .. } | Purpose::Transactions { .. } => {}
             Purpose::Headers => self.headers_failed(asked.peer),
             Purpose::Bodies(hashes) => self.bodies_failed(asked.peer, &hashes, reason),
             Purpose::Missing(hash, number) | Purpose::Whole(hash, number) => {
@@ -681,6 +694,7 @@ impl Engine {
                     self.reconcile_with(peer);
                 }
             }
+            Timer::Returned => self.offer_returned(),
             Timer::Batch => self.publish_batch(),
             Timer::Rebroadcast => self.rebroadcast(),
             Timer::Race(hash) => self.race(hash),

@@ -5,7 +5,8 @@
 //! flood the network for nothing, with ever new mixtures of waiting transactions.
 //! Mempools are compared in [`RECONCILIATION_BUCKETS`] buckets by the first byte of the wire id: a digest of each bucket goes
 //! out, the ids of those that differ come back, and what is not known is asked for. So a node that was away or cut off
-//! catches up without anybody sending everything again.
+//! catches up without anybody sending everything again. Whoever is asked and finds a difference asks back, and passes on what
+//! it lacked: so payments that a reorganisation gave back on one side of a healed split reach the miners of the other.
 
 use drystone_core::hash::Txid;
 use drystone_core::transaction::Transaction;
@@ -14,7 +15,8 @@ use rand_chacha::rand_core::Rng;
 
 use crate::engine::limits::{
     BATCH_BYTES, BATCH_TRANSACTIONS, BATCH_WINDOW_MS, BATCHES_PER_PEER, OWN_TRANSACTIONS, REBROADCAST_MS,
-    RECONCILED_IDS, RECONCILIATION_BUCKETS, REQUEST_MS, TRANSACTIONS_BYTES,
+    RECONCILE_BACK_MS, RECONCILED_IDS, RECONCILIATION_BUCKETS, REQUEST_MS, RETURNED_MS, RETURNED_PEERS,
+    TRANSACTIONS_BYTES,
 };
 use crate::engine::mempool::Admitted;
 use crate::engine::message::{MessageId, Output, PeerId};
@@ -54,7 +56,7 @@ impl Engine {
         self.counters.transactions_received += all as u64;
         let unknown = self.unknown(transactions);
         let known = all - unknown.len();
-        if unknown.is_empty() || !self.check_for(peer, Some(message), known, unknown) {
+        if unknown.is_empty() || !self.check_for(peer, Some(message), known, true, unknown) {
             self.judge_batch(peer, Some(message), Disposition::Ignore);
         }
     }
@@ -71,6 +73,7 @@ impl Engine {
         peer: PeerId,
         message: Option<MessageId>,
         known: usize,
+        pass_on: bool,
         transactions: Vec<Transaction>,
     ) -> bool {
         let busy = self.net.batches(&peer) >= BATCHES_PER_PEER;
@@ -79,7 +82,10 @@ impl Engine {
             return false;
         }
         let height = self.tip.height + 1;
-        self.give_out(Job::CheckTransactions { height, transactions }, Task::Transactions { peer, message, known });
+        self.give_out(
+            Job::CheckTransactions { height, transactions },
+            Task::Transactions { peer, message, known, pass_on },
+        );
         true
     }
 
@@ -95,6 +101,7 @@ impl Engine {
         peer: PeerId,
         message: Option<MessageId>,
         known: usize,
+        pass_on: bool,
         result: Result<Vec<CheckedTransaction>, (usize, TransactionError)>,
     ) -> Result<(), Fault> {
         let transactions = match result {
@@ -119,11 +126,11 @@ impl Engine {
                 }
             }
         }
-        let forward = 2 * admitted.len() >= all;
+        let forward = message.is_some() && 2 * admitted.len() >= all;
         if !admitted.is_empty() {
             self.was_useful(&peer);
         }
-        if !forward && message.is_some() {
+        if !forward && pass_on {
             admitted.iter().for_each(|txid| self.put_in_batch(txid));
         }
         self.judge_batch(peer, message, if forward { Disposition::Accept } else { Disposition::Ignore });
@@ -200,7 +207,41 @@ impl Engine {
     pub(in crate::engine) fn reconcile_with(&mut self, peer: PeerId) {
         if self.mempool_loaded && !self.is_syncing() {
             let digests = self.mempool.digests().to_vec();
-            self.ask(peer, Request::Reconcile(digests), Purpose::Reconcile, REQUEST_MS);
+            self.ask(peer, Request::Reconcile(digests), Purpose::Reconcile { pass_on: false }, REQUEST_MS);
+        }
+    }
+
+    /// A peer compared mempools, and they differ: what it has and this node has not is asked for in turn, and passed on. Not
+    /// often, and so not without end between the two.
+    pub(in crate::engine) fn reconcile_back(&mut self, id: PeerId, theirs: &[u64]) {
+        let now = self.now;
+        let digests = self.mempool.digests().to_vec();
+        if digests == theirs || !self.mempool_loaded || self.is_syncing() {
+            return;
+        }
+        let Some(peer) = self.net.peers.get_mut(&id) else { return };
+        if peer.compared_back.is_none_or(|at| now >= at + RECONCILE_BACK_MS) {
+            peer.compared_back = Some(now);
+            self.ask(id, Request::Reconcile(digests), Purpose::Reconcile { pass_on: true }, REQUEST_MS);
+        }
+    }
+
+    /// A reorganisation gave back transactions that others may never have heard of. More of it may follow at once.
+    pub(in crate::engine) fn offer_returned_soon(&mut self) {
+        self.net.hasten(self.now + RETURNED_MS, Timer::Returned);
+    }
+
+    /// Compares mempools with a few peers, so that they see what a reorganisation gave back.
+    pub(in crate::engine) fn offer_returned(&mut self) {
+        if self.is_syncing() {
+            return self.offer_returned_soon();
+        }
+        let mut told = Vec::new();
+        while told.len() < RETURNED_PEERS
+            && let Some(peer) = self.net.draw(|peer, _| !told.contains(peer))
+        {
+            told.push(peer);
+            self.reconcile_with(peer);
         }
     }
 
@@ -231,20 +272,22 @@ impl Engine {
     }
 
     /// A peer told ids: what is not here is asked for.
-    pub(in crate::engine) fn take_ids(&mut self, peer: PeerId, ids: Vec<IdPrefix>) {
+    pub(in crate::engine) fn take_ids(&mut self, peer: PeerId, ids: Vec<IdPrefix>, pass_on: bool) {
         let unknown: Vec<IdPrefix> =
             ids.into_iter().filter(|id| self.mempool.get_by_prefix(id).is_none()).take(RECONCILED_IDS).collect();
         if !unknown.is_empty() {
-            self.ask(peer, Request::Transactions(unknown), Purpose::Transactions, REQUEST_MS);
+            self.ask(peer, Request::Transactions(unknown), Purpose::Transactions { pass_on }, REQUEST_MS);
         }
     }
 
     /// A peer gave what was asked of it.
-    pub(in crate::engine) fn take_pulled(&mut self, peer: PeerId, transactions: Vec<Transaction>) {
+    pub(in crate::engine) fn take_pulled(&mut self, peer: PeerId, transactions: Vec<Transaction>, pass_on: bool) {
         self.counters.transactions_received += transactions.len() as u64;
-        let unknown = self.unknown(transactions);
+        let mut unknown = self.unknown(transactions);
+        // Out of order, an account's would be gapped, of which only a few may wait.
+        unknown.sort_by_key(|transaction| (transaction.body.from, transaction.body.nonce));
         if !unknown.is_empty() {
-            self.check_for(peer, None, 0, unknown);
+            self.check_for(peer, None, 0, pass_on, unknown);
         }
     }
 }
