@@ -85,10 +85,11 @@ pub(super) enum Purpose {
     Missing(BlockHash, u64),
     /// The whole body of an announced block, for the attempt of this number.
     Whole(BlockHash, u64),
-    /// A comparison of mempools, and then the transactions that are not here. Those that came of a peer's asking first are passed on.
+    /// A comparison of mempools; what it brings is passed on where the peer had asked first.
     Reconcile {
         pass_on: bool,
     },
+    /// The transactions that it showed to be missing here.
     Transactions {
         pass_on: bool,
     },
@@ -233,6 +234,12 @@ impl Net {
     pub(super) fn batches(&self, id: &PeerId) -> usize {
         let theirs = |task: &&Task| matches!(task, Task::Transactions { peer, .. } if peer == id);
         self.tasks.values().filter(theirs).count()
+    }
+
+    /// Whether a comparison of mempools with a peer is under way.
+    pub(super) fn is_comparing(&self, id: &PeerId) -> bool {
+        let comparing = |purpose: &Purpose| matches!(purpose, Purpose::Reconcile { .. } | Purpose::Transactions { .. });
+        self.asked.values().any(|asked| asked.peer == *id && comparing(&asked.purpose))
     }
 
     /// What a peer holds of this node's memory, by [`peer_bytes`](super::limits::peer_bytes)' count.

@@ -216,7 +216,9 @@ impl Engine {
     pub(in crate::engine) fn reconcile_back(&mut self, id: PeerId, theirs: &[u64]) {
         let now = self.now;
         let digests = self.mempool.digests().to_vec();
-        if digests == theirs || !self.mempool_loaded || self.is_syncing() {
+        // After a handshake both compare, and each has what it needs by its own asking.
+        let asked = self.net.is_comparing(&id);
+        if asked || digests == theirs || !self.mempool_loaded || self.is_syncing() {
             return;
         }
         let Some(peer) = self.net.peers.get_mut(&id) else { return };
