@@ -848,7 +848,7 @@ fn who_compares_mempools_and_has_more_is_asked_back_and_what_it_gives_is_passed_
     assert!(comparison(&question(&mut bench, 1, &same)).is_none(), "nothing differs");
 
     let chain = TestChain::new(&bench.params);
-    // The second of one account first.
+    // The last of one account first.
     let payments: Vec<Transaction> =
         (0..6).rev().map(|nonce| chain.pay(0, &SecretKey::dev(1).account(), 1000, nonce)).collect();
     let mut theirs = same;

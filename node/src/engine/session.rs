@@ -197,6 +197,7 @@ impl Net {
         self.wanted.iter_mut().for_each(|(_, due)| *due = due.saturating_sub(by));
         for peer in self.peers.values_mut() {
             peer.poll_at = peer.poll_at.saturating_sub(by);
+            peer.compared_back = peer.compared_back.map(|at| at.saturating_sub(by));
             peer.since = peer.since.saturating_sub(by);
             peer.silent_at = peer.silent_at.saturating_sub(by);
             peer.headers.set_back(by);
