@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use drystone_core::params::ChainParams;
 use drystone_tests::far::join::{Archive, Share, nearby, over_links, replayed};
+use drystone_tests::far::node::cpu_ms;
 use drystone_tests::far::{Topology, calibration, propagation, replay, soak};
 
 /// Measures real node processes at a distance. Needs root where distance is needed.
@@ -71,7 +72,8 @@ enum Command {
     },
     /// A network on this machine for a while: agreement, memory, descriptors, stale blocks.
     Soak(soak::Plan),
-    /// Connects the chain of one ledger file into a new one and prints the microseconds that it took.
+    /// Connects the chain of one ledger file into a new one and prints the microseconds that it took, of the clock and of
+    /// the processor.
     #[command(hide = true)]
     Replay { genesis: PathBuf, from: PathBuf, to: PathBuf },
 }
@@ -117,7 +119,7 @@ fn main() -> ExitCode {
             let text = fs::read_to_string(genesis).expect("a genesis file");
             let params = ChainParams::from_json(&text).expect("a genesis file");
             let done = replay::replay(&params, &from, &to).expect("the ledger can be read");
-            println!("{} {} {}", done.took.as_micros(), done.blocks, done.bytes);
+            println!("{} {}", done.took.as_micros(), 1_000 * cpu_ms("self"));
             true
         }
     };
@@ -160,9 +162,15 @@ fn sync(chain: &Chain, servers: usize, rounds: usize, program: &Path, root: &Pat
         let root = root.join(round.to_string());
         let replay = replayed(&archive, &root.join("replay"));
         let sync = nearby(&archive, servers, program, &root);
-        ratios.push(replay.as_secs_f64() / sync.as_secs_f64());
-        println!("replay {}", rates(&archive, replay));
-        println!("sync   {}: {:.0} % of it", rates(&archive, sync), 100.0 * ratios[round]);
+        ratios.push(replay.took.as_secs_f64() / sync.took.as_secs_f64());
+        println!("replay {}; {:.1} s of its core", rates(&archive, replay.took), replay.cpu.as_secs_f64());
+        println!("sync   {}; {:.1} s of its core", rates(&archive, sync.took), sync.cpu.as_secs_f64());
+        let cpu = replay.cpu.as_secs_f64() / sync.cpu.as_secs_f64();
+        println!(
+            "sync at {:.0} % of the replay's rate, and {:.0} % for the same work of a core",
+            100.0 * ratios[round],
+            100.0 * cpu
+        );
         let _ = fs::remove_dir_all(root);
     }
     ratios.iter().all(|ratio| *ratio >= 0.6)

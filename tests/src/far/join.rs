@@ -104,6 +104,15 @@ pub struct Joined {
     pub killed: Option<usize>,
 }
 
+/// What having a whole chain costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// From the first block to the last.
+    pub took: Duration,
+    /// Processor time of the process.
+    pub cpu: Duration,
+}
+
 /// What a newcomer had of one server.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Share {
@@ -163,7 +172,7 @@ pub fn over_links(archive: &Archive, links: &[(u64, u64)], program: &Path, root:
 ///
 /// # Panics
 /// If it does not come to have everything.
-pub fn nearby(archive: &Archive, servers: usize, program: &Path, root: &Path) -> Duration {
+pub fn nearby(archive: &Archive, servers: usize, program: &Path, root: &Path) -> Effort {
     let serve = |number: usize| archive.serve(Machine::Here, program, &root.join(number.to_string()), Some(1));
     let servers: Vec<Node<'_>> = (0..servers).map(serve).collect();
     let peers = servers.iter().map(|server| server.p2p).collect();
@@ -172,7 +181,8 @@ pub fn nearby(archive: &Archive, servers: usize, program: &Path, root: &Path) ->
         std::thread::sleep(Duration::from_millis(200));
         (node.log.connected().last()?.height == archive.height).then_some(())
     });
-    took(&mut node)
+    let cpu = Duration::from_millis(node.cpu_ms());
+    Effort { took: took(&mut node), cpu }
 }
 
 /// From when its ledger was opened to the last block that it connected.
@@ -182,11 +192,11 @@ fn took(node: &mut Node<'_>) -> Duration {
     Duration::from_micros(last - opened)
 }
 
-/// A replay of the same blocks from disk, by this very program on the newcomer's core: its time.
+/// A replay of the same blocks from disk, by this very program on the newcomer's core.
 ///
 /// # Panics
 /// If it fails.
-pub fn replayed(archive: &Archive, root: &Path) -> Duration {
+pub fn replayed(archive: &Archive, root: &Path) -> Effort {
     fs::create_dir_all(root).expect("a writable directory");
     let own = std::env::current_exe().expect("a running program has a path");
     let mut command = Command::new("taskset");
@@ -201,7 +211,7 @@ pub fn replayed(archive: &Archive, root: &Path) -> Duration {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let _ = fs::remove_file(root.join("replayed.redb"));
-    Duration::from_micros(
-        text.split_whitespace().next().and_then(|word| word.parse().ok()).expect("it prints its time"),
-    )
+    let mut microseconds = text.split_whitespace().map(|word| Duration::from_micros(word.parse().expect("a number")));
+    let mut next = || microseconds.next().expect("it prints both its times");
+    Effort { took: next(), cpu: next() }
 }

@@ -10,6 +10,7 @@ use drystone_core::encode::encode;
 use drystone_core::key::AccountId;
 use drystone_core::params::ChainParams;
 use drystone_core::transaction::Transaction;
+use drystone_node::engine::limits::TRANSACTION_RATE;
 use drystone_node::engine::wire::{Gossip, announce};
 
 use super::figures::{ms, percentile, spread};
@@ -84,8 +85,7 @@ pub fn run(plan: &Plan, program: &Path, root: &Path) -> Outcome {
     for round in 0..plan.warm + plan.cold {
         let (payments, miner) = (payers.payments(plan.payments), (3 * round) % plan.topology.hosts);
         if round < plan.warm {
-            network.nodes[(miner + 1) % plan.topology.hosts].pay(&payments);
-            network.await_waiting(plan.payments as u64);
+            fill(&network, (miner + 1) % plan.topology.hosts, &payments);
         }
         let block = extend(&mut chain, payments);
         settle(&wan, &plan.topology);
@@ -97,6 +97,19 @@ pub fn run(plan: &Plan, program: &Path, root: &Path) -> Outcome {
     let alone_ms = alone(&params, &blocks, program, &root.join("alone"));
     let [warm, cold] = rounds;
     Outcome { plan: plan.clone(), warm, cold, alone_ms }
+}
+
+/// Hands in payments at one node and waits until they are everywhere; not faster than a node takes them from one peer, or
+/// gossip would be ignored.
+fn fill(network: &Network<'_>, payee: usize, payments: &[Transaction]) {
+    let started = Instant::now();
+    let mut handed_in = 0;
+    for chunk in payments.chunks(TRANSACTION_RATE as usize / 2) {
+        network.nodes[payee].pay(chunk);
+        handed_in += chunk.len() as u64;
+        sleep(Duration::from_millis(handed_in * 1_200 / TRANSACTION_RATE).saturating_sub(started.elapsed()));
+    }
+    network.await_waiting(payments.len() as u64);
 }
 
 /// Small blocks, until one spreads as gossip does: the meshes have formed.
