@@ -6,7 +6,9 @@ use std::sync::Arc;
 use drystone_core::genesis::dev_params;
 use drystone_core::hash::{BlockHash, StateRoot};
 use drystone_core::pow::Work;
-use drystone_node::engine::limits::{BAN_MS, REDIAL_MAX_MS, WANTED_PEERS, WANTED_REDIAL_MS};
+use drystone_node::engine::limits::{
+    BAN_MS, FEELER_INTERVAL_MS, OUTBOUND_PEERS, REDIAL_MAX_MS, WANTED_PEERS, WANTED_REDIAL_MS,
+};
 use drystone_node::engine::message::{Direction, DisconnectReason, Input, Output, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::operator::Banned;
 use drystone_node::engine::wire::{PROTOCOL_VERSION, Request, Response, Status};
@@ -60,7 +62,20 @@ impl Bench {
 
     /// The peer connects from `address` and, asked for its status, follows `chain`.
     fn connect(&mut self, address: SocketAddr, direction: Direction, chain: BlockHash) -> Vec<Output> {
-        let mut outputs = self.peer(PeerEvent::Connected { address, direction });
+        let genesis = dev_params().genesis_block().header.hash();
+        self.connect_as(PEER, address, direction, chain, genesis)
+    }
+
+    /// A peer connects likewise, and is at the block `tip`.
+    fn connect_as(
+        &mut self,
+        peer: PeerId,
+        address: SocketAddr,
+        direction: Direction,
+        chain: BlockHash,
+        tip: BlockHash,
+    ) -> Vec<Output> {
+        let mut outputs = self.handle(Input::Peer { peer, event: PeerEvent::Connected { address, direction } });
         let asked = outputs.iter().find_map(|output| match output {
             Output::Request { id, request: Request::Status(_), .. } => Some(*id),
             _ => None,
@@ -69,15 +84,16 @@ impl Bench {
             version: PROTOCOL_VERSION,
             chain_id: chain,
             height: 0,
-            hash: dev_params().genesis_block().header.hash(),
+            hash: tip,
             work: Work::ZERO,
             state_root: StateRoot([0; 32]),
             held: Vec::new(),
         };
-        outputs.extend(match asked {
-            Some(id) => self.peer(PeerEvent::Response { id, response: Response::Status(status) }),
-            None => self.peer(PeerEvent::Request { id: RequestId(1), request: Request::Status(status) }),
-        });
+        let event = match asked {
+            Some(id) => PeerEvent::Response { id, response: Response::Status(status) },
+            None => PeerEvent::Request { id: RequestId(1), request: Request::Status(status) },
+        };
+        outputs.extend(self.handle(Input::Peer { peer, event }));
         outputs
     }
 }
@@ -192,4 +208,73 @@ fn a_peer_that_speaks_none_of_the_protocols_is_let_go_without_a_ban() {
     bench.peer(PeerEvent::Connected { address: address(1), direction: Direction::Inbound });
     assert_eq!(disconnected(&bench.peer(PeerEvent::Stranger)), Some(&DisconnectReason::Stranger));
     assert_eq!(bench.engine.bans(bench.now), []);
+}
+
+#[test]
+fn what_peers_that_came_in_say_of_themselves_takes_no_place_of_those_that_are_chosen() {
+    let mut bench = Bench::new();
+    let params = dev_params();
+    let genesis = params.genesis_block().header.hash();
+    let incoming: Vec<SocketAddr> =
+        (1..=OUTBOUND_PEERS as u8).map(|n| SocketAddr::from(([10, n, 0, 1], 8646))).collect();
+    for (n, address) in incoming.iter().enumerate() {
+        let (peer, from) = (PeerId([n as u8 + 20; 32]), SocketAddr::new(address.ip(), 50_000));
+        bench.connect_as(peer, from, Direction::Inbound, params.chain_id(), genesis);
+        bench.handle(Input::Peer { peer, event: PeerEvent::Listens(*address) });
+    }
+    assert_eq!(bench.engine.peer_views().len(), OUTBOUND_PEERS);
+    let others: Vec<SocketAddr> = (100..104).map(|n| SocketAddr::from(([10, n, 0, 1], 8646))).collect();
+    bench.handle(Input::Discovered(others.clone()));
+    let mut dialled: Vec<SocketAddr> = bench.dials(60_000).into_iter().map(|(_, address)| address).collect();
+    dialled.sort();
+    dialled.dedup();
+    assert_eq!(dialled, others, "and nobody who is connected");
+}
+
+#[test]
+fn wanted_peers_that_nobody_reaches_keep_neither_each_other_nor_the_book_waiting() {
+    let mut bench = Bench::new();
+    let params = dev_params();
+    let genesis = params.genesis_block().header.hash();
+    for n in 1..=OUTBOUND_PEERS as u8 / 2 {
+        let address = SocketAddr::from(([10, n, 0, 1], 8646));
+        bench.connect_as(PeerId([n + 20; 32]), address, Direction::Outbound, params.chain_id(), genesis);
+    }
+    let wanted: Vec<SocketAddr> = (1..=5).map(|n| SocketAddr::from(([10, 90, 0, n], 8646))).collect();
+    wanted.iter().for_each(|address| bench.engine.add_peer(*address));
+    let known = SocketAddr::from(([10, 100, 0, 1], 8646));
+    bench.handle(Input::Discovered(vec![known]));
+    let dials = bench.dials(60_000);
+    for address in &wanted {
+        let count = dials.iter().filter(|(_, dialled)| dialled == address).count();
+        assert!(count >= 5, "{address}: {count} of {}", dials.len());
+    }
+    assert!(dials.iter().any(|(_, dialled)| *dialled == known), "{dials:?}");
+}
+
+#[test]
+fn a_trial_that_stays_gets_the_place_of_its_own_network_group() {
+    let mut bench = Bench::new();
+    let params = dev_params();
+    let genesis = params.genesis_block().header.hash();
+    let (group, other) = (|n| SocketAddr::from(([10, 1, 0, n], 8646)), SocketAddr::from(([10, 2, 0, 1], 8646)));
+    let [known, elsewhere, trial] = [1, 2, 3].map(|n| PeerId([n + 20; 32]));
+    bench.dials(FEELER_INTERVAL_MS - 5_000);
+    bench.connect_as(known, group(1), Direction::Outbound, params.chain_id(), genesis);
+    bench.connect_as(elsewhere, other, Direction::Outbound, params.chain_id(), genesis);
+    bench.handle(Input::Discovered(vec![group(2)]));
+    // Another one of the group is only tried.
+    let mut tried = false;
+    while !tried {
+        bench.now = bench.engine.next_deadline(bench.now).expect("it wakes up").max(bench.now);
+        let outputs = bench.handle(Input::Tick);
+        tried = outputs.iter().any(|output| matches!(output, Output::Dial(address) if *address == group(2)));
+    }
+    // It is on a fork.
+    let outputs = bench.connect_as(trial, group(2), Direction::Outbound, params.chain_id(), BlockHash([5; 32]));
+    let left = outputs.iter().find_map(|output| match output {
+        Output::Disconnect { peer, reason: DisconnectReason::Full } => Some(*peer),
+        _ => None,
+    });
+    assert_eq!(left, Some(known));
 }

@@ -7,7 +7,7 @@ use super::limits::{
     WANTED_REDIAL_MS,
 };
 use super::message::{Direction, DisconnectReason, Output, PeerId};
-use super::peers::{Banned, Connection, place_inbound};
+use super::peers::{Banned, Connection, canonical, group_of, place_inbound};
 use super::session::{Net, Peer, Timer};
 use super::{Engine, Fault};
 
@@ -24,14 +24,29 @@ impl Engine {
         self.net.hasten(now, Timer::Dial);
     }
 
-    /// The next wanted address without a connection.
-    fn next_wanted(&mut self, taken: &[SocketAddr]) -> Option<SocketAddr> {
-        let now = self.now;
+    /// The wanted address without a connection that has waited the longest.
+    fn next_wanted(&mut self) -> Option<SocketAddr> {
+        let (now, outbound, listening) = (self.now, self.outbound(), self.listening());
         let Net { wanted, bans, .. } = &mut self.net;
-        let free = |address: SocketAddr| !taken.contains(&address) && !bans.is_banned(now, Banned::Host(address.ip()));
-        let (address, due) = wanted.iter_mut().find(|(address, due)| *due <= now && free(*address))?;
+        let free = |address: &SocketAddr| {
+            let connected = outbound.contains(address) || listening.contains(address);
+            !connected && !bans.is_banned(now, Banned::Host(address.ip()))
+        };
+        let due = wanted.iter_mut().filter(|(address, due)| *due <= now && free(address));
+        let (address, due) = due.min_by_key(|(_, due)| *due)?;
         *due = now + WANTED_REDIAL_MS;
         Some(*address)
+    }
+
+    /// An address of the book for a free outbound place.
+    fn next_of_book(&mut self) -> Option<SocketAddr> {
+        let (now, outbound, listening) = (self.now, self.outbound(), self.listening());
+        if outbound.len() >= OUTBOUND_PEERS {
+            return None;
+        }
+        let Net { book, bans, rng, .. } = &mut self.net;
+        let refused = |address| listening.contains(&address) || bans.is_banned(now, Banned::Host(address.ip()));
+        book.next_outbound(now, rng, &outbound, self.outbound_per_group, refused)
     }
 
     /// Who is at an address is not to be talked to: a wanted one rests as long as one that often failed.
@@ -65,50 +80,59 @@ impl Engine {
     }
 
     /// A peer that was only tried stays if it is on another chain than this node, ahead of it or on a fork: then one of both
-    /// has something to learn. For it the outbound peer goes that was of use the longest ago.
+    /// has something to learn. For it the outbound peer goes that was of use the longest ago, of its own network group where
+    /// that has its share.
     pub(super) fn keep_trial(&mut self, id: &PeerId) -> Result<bool, Fault> {
         let Some(status) = self.net.peers.get(id).and_then(|peer| peer.status.as_ref()) else { return Ok(false) };
         let (hash, ahead) = (status.hash, status.work > self.tip.work);
         if !ahead && self.index.get(&self.snapshot, &hash)?.is_some() {
             return Ok(false);
         }
-        if let Some(peer) = self.net.peers.get_mut(id) {
-            peer.feeler = false;
-        }
-        let outbound = self.net.peers.iter().filter(|(_, peer)| peer.direction == Direction::Outbound && !peer.feeler);
-        let mut outbound: Vec<(u64, PeerId)> = outbound.map(|(id, peer)| (peer.last_useful, *id)).collect();
-        outbound.sort();
-        if outbound.len() > OUTBOUND_PEERS
-            && let Some((_, least)) = outbound.into_iter().find(|(_, other)| other != id)
-        {
+        let Some(peer) = self.net.peers.get_mut(id) else { return Ok(false) };
+        peer.feeler = false;
+        let group = group_of(peer.address.ip());
+        let others = self
+            .net
+            .peers
+            .iter()
+            .filter(|(other, peer)| *other != id && peer.direction == Direction::Outbound && !peer.feeler);
+        let mut others: Vec<(u64, PeerId, bool)> =
+            others.map(|(id, peer)| (peer.last_useful, *id, group_of(peer.address.ip()) == group)).collect();
+        others.sort_unstable();
+        let beside = others.iter().filter(|(.., beside)| *beside).count();
+        let full = others.len() >= OUTBOUND_PEERS;
+        let crowded = beside > 0 && beside >= self.outbound_per_group;
+        let leaves = others.into_iter().find(|(.., beside)| if crowded { *beside } else { full });
+        if let Some((_, least, _)) = leaves {
             self.drop_peer(least, DisconnectReason::Full);
         }
         Ok(true)
     }
 
-    /// Addresses with a connection that this node opened or is opening.
-    fn taken(&self) -> Vec<SocketAddr> {
+    /// Addresses of connections that this node opened or is opening.
+    fn outbound(&self) -> Vec<SocketAddr> {
         let outbound = self.net.peers.values().filter(|peer| peer.direction == Direction::Outbound);
-        let listening = self.net.peers.values().filter_map(|peer| peer.listens);
-        outbound.map(|peer| peer.address).chain(listening).chain(self.net.dialling.keys().copied()).collect()
+        outbound.map(|peer| peer.address).chain(self.net.dialling.keys().copied()).collect()
     }
 
-    /// Fills the outbound places, one dial at a time.
+    /// Addresses at which peers say that they listen, in the book's form: a dial would bring nobody new. What they say takes no
+    /// place of those that this node chooses.
+    fn listening(&self) -> Vec<SocketAddr> {
+        self.net.peers.values().filter_map(|peer| peer.listens.map(canonical)).collect()
+    }
+
+    /// Dials what is wanted, and fills the outbound places; of each one at a time.
     pub(super) fn dial(&mut self) {
-        let now = self.now;
-        let taken = self.taken();
-        let address = self.next_wanted(&taken).or_else(|| {
-            let Net { book, bans, rng, .. } = &mut self.net;
-            let banned = |ip| bans.is_banned(now, Banned::Host(ip));
-            let room = taken.len() < OUTBOUND_PEERS;
-            room.then(|| book.next_outbound(now, rng, &taken, self.outbound_per_group, banned)).flatten()
-        });
-        // The first few at once: a node that has just started has nobody.
-        let hurry = address.is_some() && taken.len() < OUTBOUND_PEERS / 2;
-        self.net.at(now + if hurry { DIAL_INTERVAL_MS / 8 } else { DIAL_INTERVAL_MS }, Timer::Dial);
-        if let Some(address) = address {
-            self.start_dial(address, false);
+        let mut dialled = false;
+        for next in [Engine::next_wanted, Engine::next_of_book] {
+            if let Some(address) = next(self) {
+                self.start_dial(address, false);
+                dialled = true;
+            }
         }
+        // The first few at once: a node that has just started has nobody.
+        let hurry = dialled && self.outbound().len() < OUTBOUND_PEERS / 2;
+        self.net.at(self.now + if hurry { DIAL_INTERVAL_MS / 8 } else { DIAL_INTERVAL_MS }, Timer::Dial);
     }
 
     /// Tries an address that was never reached, so that the book holds more than hearsay when it is needed.
@@ -117,9 +141,10 @@ impl Engine {
         self.net.at(now + FEELER_INTERVAL_MS, Timer::Feeler);
         // What was heard and learnt since is worth a commit this often, and not with every address.
         self.save_later();
-        let taken = self.taken();
+        let (outbound, listening) = (self.outbound(), self.listening());
         let Net { book, bans, rng, .. } = &mut self.net;
-        if let Some(address) = book.next_feeler(now, rng, &taken, |ip| bans.is_banned(now, Banned::Host(ip))) {
+        let refused = |address| listening.contains(&address) || bans.is_banned(now, Banned::Host(address.ip()));
+        if let Some(address) = book.next_feeler(now, rng, &outbound, refused) {
             self.start_dial(address, true);
         }
     }

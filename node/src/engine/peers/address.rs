@@ -48,7 +48,7 @@ pub(crate) fn group_of(ip: IpAddr) -> Group {
 }
 
 /// The one form of an address under which it is known: IPv4 never as mapped IPv6, no flow and no scope.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

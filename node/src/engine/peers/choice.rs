@@ -1,6 +1,6 @@
 //! Whom to dial next out of the address book.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
@@ -14,7 +14,7 @@ type Candidates = BTreeMap<Group, Vec<SocketAddr>>;
 
 impl AddressBook {
     /// The next address for an outbound slot. `taken` are the addresses of outbound connections and dials under way; of one
-    /// network group there are to be at most `per_group` of them.
+    /// network group there are to be at most `per_group` of them. What is `refused` is passed over.
     ///
     /// The anchors of the last run come first, once each. Then three times in four an address that was reached before is
     /// drawn, where there is one: hearsay must get its chance, but whoever floods the book with it gets no more than that.
@@ -24,7 +24,7 @@ impl AddressBook {
         rng: &mut ChaCha8Rng,
         taken: &[SocketAddr],
         per_group: usize,
-        banned: impl Fn(IpAddr) -> bool,
+        refused: impl Fn(SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
         let taken: Vec<SocketAddr> = taken.iter().map(|address| canonical(*address)).collect();
         let mut in_group = BTreeMap::<Group, usize>::new();
@@ -32,7 +32,7 @@ impl AddressBook {
             *in_group.entry(group_of(address.ip())).or_default() += 1;
         }
         let has_room = |group: Group| in_group.get(&group).copied().unwrap_or(0) < per_group;
-        let free = |address: SocketAddr| !taken.contains(&address) && !banned(address.ip());
+        let free = |address: SocketAddr| !taken.contains(&address) && !refused(address);
 
         while !self.untried_anchors.is_empty() {
             let anchor = self.untried_anchors.remove(0);
@@ -60,14 +60,14 @@ impl AddressBook {
         now: u64,
         rng: &mut ChaCha8Rng,
         taken: &[SocketAddr],
-        banned: impl Fn(IpAddr) -> bool,
+        refused: impl Fn(SocketAddr) -> bool,
     ) -> Option<SocketAddr> {
         let taken: Vec<SocketAddr> = taken.iter().map(|address| canonical(*address)).collect();
         let candidates = |was_reached: bool| {
             self.candidates(
                 |_| true,
                 |address, entry| {
-                    let free = !taken.contains(&address) && !banned(address.ip());
+                    let free = !taken.contains(&address) && !refused(address);
                     entry.reached.is_some() == was_reached && entry.is_due(now) && free
                 },
             )
@@ -122,7 +122,7 @@ mod tests {
         SocketAddr::from(([10, group, 0, host], 9000))
     }
 
-    fn nobody(_: IpAddr) -> bool {
+    fn nobody(_: SocketAddr) -> bool {
         false
     }
 
@@ -135,9 +135,9 @@ mod tests {
     }
 
     /// Draws until nothing is left, each drawn address being dialled.
-    fn draw_all(book: &mut AddressBook, per_group: usize, banned: impl Fn(IpAddr) -> bool) -> Vec<SocketAddr> {
+    fn draw_all(book: &mut AddressBook, per_group: usize, refused: impl Fn(SocketAddr) -> bool) -> Vec<SocketAddr> {
         let (mut rng, mut taken) = (rng(), Vec::new());
-        while let Some(next) = book.next_outbound(NOW, &mut rng, &taken, per_group, &banned) {
+        while let Some(next) = book.next_outbound(NOW, &mut rng, &taken, per_group, &refused) {
             assert!(!taken.contains(&next));
             taken.push(next);
         }
@@ -165,18 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn the_banned_and_those_not_due_are_left_out() {
+    fn the_refused_and_those_not_due_are_left_out() {
         let mut book = book();
-        let banned = |ip| ip == address(3, 1).ip() || ip == address(13, 1).ip();
+        let refused = |other| other == address(3, 1) || other == address(13, 1);
         book.attempted(NOW - 1, address(4, 1));
         book.attempted(NOW - REDIAL_MS, address(5, 1));
-        let taken = draw_all(&mut book, 1, banned);
+        let taken = draw_all(&mut book, 1, refused);
         assert_eq!(taken.len(), 17);
         assert!(!taken.contains(&address(4, 1)) && taken.contains(&address(5, 1)));
         // A connection is recognised in any form.
         let mapped = "[::ffff:10.6.0.1]:9000".parse().unwrap();
         let others: Vec<_> = taken.iter().copied().filter(|other| *other != address(6, 1)).chain([mapped]).collect();
-        assert_eq!(book.next_outbound(NOW, &mut rng(), &others, 9, banned), None);
+        assert_eq!(book.next_outbound(NOW, &mut rng(), &others, 9, refused), None);
     }
 
     #[test]
@@ -224,9 +224,9 @@ mod tests {
         assert_eq!(next.next_outbound(NOW, &mut rng, &anchors[..1], 1, nobody), Some(anchors[1]));
         let third = next.next_outbound(NOW, &mut rng, &anchors, 1, nobody).unwrap();
         assert!(!anchors.contains(&third));
-        // A banned anchor and one that is connected already are passed over.
-        let banned = |ip| ip == anchors[0].ip();
-        let first = restarted.clone().next_outbound(NOW, &mut rng, &anchors[1..], 1, banned).unwrap();
+        // A refused anchor and one that is connected already are passed over.
+        let refused = |other| other == anchors[0];
+        let first = restarted.clone().next_outbound(NOW, &mut rng, &anchors[1..], 1, refused).unwrap();
         assert!(!anchors.contains(&first));
     }
 
@@ -235,7 +235,7 @@ mod tests {
         let mut tried = book();
         let mut rng = rng();
         let mut groups = Vec::new();
-        while let Some(next) = tried.next_feeler(NOW, &mut rng, &[address(10, 1)], |ip| ip == address(11, 1).ip()) {
+        while let Some(next) = tried.next_feeler(NOW, &mut rng, &[address(10, 1)], |other| other == address(11, 1)) {
             tried.attempted(NOW, next);
             groups.push(ip_group(next));
         }

@@ -15,6 +15,7 @@ mod score;
 mod slots;
 
 pub use address::{Host, dialable};
+pub(super) use address::{canonical, group_of};
 pub(super) use allowance::Buckets;
 pub use bans::Banned;
 pub(super) use bans::Bans;
