@@ -124,6 +124,9 @@ pub const REQUEST_BURST: u64 = 400;
 /// See [`REQUEST_BURST`].
 pub const REQUEST_RATE: u64 = 200;
 
+/// As how many a comparison of mempools counts: it may look at every waiting transaction.
+pub const COMPARISON_REQUESTS: u64 = 20;
+
 /// Transactions whose signatures are verified for one peer, at once and each second. A full chain of 2 MiB blocks every 30 s
 /// carries 437 a second; a core verifies 48,000.
 pub const TRANSACTION_BURST: u64 = 20_000;
@@ -193,8 +196,8 @@ pub const RECONCILE_INTERVAL_MS: u64 = 60_000;
 /// The least time between two comparisons that answer comparisons of one peer, in milliseconds.
 pub const RECONCILE_BACK_MS: u64 = 5_000;
 
-/// How long after a reorganisation that gave transactions back mempools are compared, in milliseconds, and with how many
-/// peers: on all sides of a split, most likely, at 36 KB each.
+/// How long after a reorganisation that gave transactions back mempools are compared, and how long between two of these
+/// comparisons, at least, in milliseconds (up to twice this); and with how many peers: on all sides of a split, most likely.
 pub const RETURNED_MS: u64 = 1_000;
 /// See [`RETURNED_MS`].
 pub const RETURNED_PEERS: usize = 8;

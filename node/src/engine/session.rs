@@ -11,13 +11,14 @@ use core::net::{IpAddr, SocketAddr};
 
 use drystone_core::block::Body;
 use drystone_core::hash::{BlockHash, StateRoot};
+use drystone_core::key::AccountId;
 use drystone_core::pow::Work;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::limits::{
-    BAN_MS, BAN_SCORE, FEELER_INTERVAL_MS, HANDSHAKE_MS, RECONCILE_INTERVAL_MS, REQUEST_MS, SERVING_PER_PEER,
-    STATUS_INTERVAL_MS,
+    BAN_MS, BAN_SCORE, COMPARISON_REQUESTS, FEELER_INTERVAL_MS, HANDSHAKE_MS, RECONCILE_INTERVAL_MS, REQUEST_MS,
+    SERVING_PER_PEER, STATUS_INTERVAL_MS,
 };
 use super::message::{
     Direction, DisconnectReason, JobId, MessageId, NetEvent, Output, PeerEvent, PeerId, Reassignment, RequestId,
@@ -55,6 +56,8 @@ pub(super) struct Peer {
     poll_at: u64,
     /// When its comparison of mempools was last returned.
     pub(super) compared_back: Option<u64>,
+    /// With whose transactions the last full page of ids ended that it was given.
+    pub(super) listed: AccountId,
     pub(super) headers: HeaderSync,
     pub(super) pace: Pace,
     /// Bodies that it gave for the download, and their bytes.
@@ -89,9 +92,10 @@ pub(super) enum Purpose {
     Reconcile {
         pass_on: bool,
     },
-    /// The transactions that it showed to be missing here.
+    /// The transactions that it showed to be missing here, likewise; there may be more.
     Transactions {
         pass_on: bool,
+        more: bool,
     },
 }
 
@@ -104,11 +108,20 @@ pub(super) struct Asked {
     purpose: Purpose,
 }
 
+/// How a peer's transactions came.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// In a batch that awaits its verdict, with so many more that were known.
+    Gossip { message: MessageId, known: usize },
+    /// In a comparison of mempools; they are passed on where the peer had asked first, and it may have more.
+    Reconcile { pass_on: bool, more: bool },
+}
+
 /// What a job was for.
 #[derive(Debug)]
 pub(super) enum Task {
     Serve(PeerId, RequestId),
-    Transactions { peer: PeerId, message: Option<MessageId>, known: usize, pass_on: bool },
+    Transactions(PeerId, Source),
     Assemble(BlockHash, u64),
     Complete(BlockHash, u64),
     Body(BlockHash, PeerId),
@@ -194,7 +207,9 @@ impl Net {
         self.timers =
             std::mem::take(&mut self.timers).into_iter().map(|(due, timer)| (due.saturating_sub(by), timer)).collect();
         self.window.set_back(by);
+        self.relay.set_back(by);
         self.wanted.iter_mut().for_each(|(_, due)| *due = due.saturating_sub(by));
+        self.asked.values_mut().for_each(|asked| asked.at = asked.at.saturating_sub(by));
         for peer in self.peers.values_mut() {
             peer.poll_at = peer.poll_at.saturating_sub(by);
             peer.compared_back = peer.compared_back.map(|at| at.saturating_sub(by));
@@ -233,7 +248,7 @@ impl Net {
 
     /// How many of a peer's batches are being checked.
     pub(super) fn batches(&self, id: &PeerId) -> usize {
-        let theirs = |task: &&Task| matches!(task, Task::Transactions { peer, .. } if peer == id);
+        let theirs = |task: &&Task| matches!(task, Task::Transactions(peer, _) if peer == id);
         self.tasks.values().filter(theirs).count()
     }
 
@@ -315,6 +330,7 @@ impl Engine {
             feeler,
             poll_at: 0,
             compared_back: None,
+            listed: AccountId([0; 32]),
             headers: HeaderSync::default(),
             pace: Pace::default(),
             given: (0, 0),
@@ -445,8 +461,8 @@ impl Engine {
                 };
                 self.outputs.push(Output::Respond { peer, id, response });
             }
-            (Some(Task::Transactions { peer, message, known, pass_on }), Done::Transactions(result)) => {
-                self.transactions_checked(peer, message, known, pass_on, result)?;
+            (Some(Task::Transactions(peer, source)), Done::Transactions(result)) => {
+                self.transactions_checked(peer, source, result)?;
             }
             (Some(Task::Assemble(hash, number)), Done::Assembled(assembled)) => {
                 self.assembled(hash, number, assembled)?;
@@ -464,7 +480,8 @@ impl Engine {
         let Some(known) = self.net.peers.get_mut(&peer) else { return Ok(()) };
         let (ready, serving) = (known.status.is_some(), known.serving);
         known.serving += 1;
-        let within = self.net.buckets.take_request(now, &peer);
+        let count = if matches!(request, Request::Reconcile(_)) { COMPARISON_REQUESTS } else { 1 };
+        let within = self.net.buckets.take_requests(now, &peer, count);
         let response = match request {
             Request::Status(status) if within => {
                 let response = Response::Status(self.own_status()?);
@@ -474,7 +491,7 @@ impl Engine {
                 return Ok(());
             }
             _ if !within || !ready || serving >= SERVING_PER_PEER => Response::Refused,
-            Request::Reconcile(digests) => match self.waiting_ids(&digests) {
+            Request::Reconcile(digests) => match self.waiting_ids(&peer, &digests) {
                 Some(ids) => {
                     self.outputs.push(Output::Respond { peer, id, response: Response::Reconcile(ids) });
                     self.reconcile_back(peer, &digests);
@@ -524,8 +541,8 @@ impl Engine {
                 self.take_whole(peer, hash, number, bodies.into_iter().next().flatten())?;
             }
             (Purpose::Reconcile { pass_on }, Response::Reconcile(ids)) => self.take_ids(peer, ids, pass_on),
-            (Purpose::Transactions { pass_on }, Response::Transactions(transactions)) => {
-                self.take_pulled(peer, transactions, pass_on);
+            (Purpose::Transactions { pass_on, more }, Response::Transactions(transactions)) => {
+                self.take_pulled(peer, transactions, pass_on, more);
             }
             _ => unreachable!("a purpose goes with its request, and the response was held against that"),
         }

@@ -56,8 +56,8 @@ const MEMORY_BYTES: usize = 3 << 30;
 /// would hold.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(12);
 
-/// An answer to a ping may wait behind a long response on a narrow link.
-const PING_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long an answer to a ping may take, twice in a row: it may wait behind a long response on a narrow link.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Peers outside the gossip mesh are silent for long and stay.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -516,12 +516,10 @@ impl Net {
             return self.report(&judging, MessageAcceptance::Ignore);
         };
         told.gossip = told.gossip.saturating_add(1);
-        if told.gossip > GOSSIP_BURST {
-            if !std::mem::replace(&mut told.mute, true) {
-                debug!(%peer, "not listened to for a while: too much gossip");
-                self.listen_to(&peer, false);
-            }
-            return self.report(&judging, MessageAcceptance::Ignore);
+        if told.gossip > GOSSIP_BURST && !std::mem::replace(&mut told.mute, true) {
+            debug!(%peer, "not listened to for a while: too much gossip");
+            // From the next frame on. What came already is remembered, so the same from others would not count: it is heard.
+            self.listen_to(&peer, false);
         }
         match self.decode(message) {
             Ok(gossip) => {

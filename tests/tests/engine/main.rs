@@ -1,5 +1,7 @@
 //! The engine as a function: blocks and times in, chain out. Every store is in memory, every clock a number.
 
+mod reconciliation;
+
 use std::sync::Arc;
 
 use drystone_core::amount::Amount;
@@ -13,14 +15,9 @@ use drystone_core::transaction::Transaction;
 use drystone_core::validation::{
     BlockContext, CheckedBlock, CheckedTransaction, check_block, check_header, check_transaction,
 };
-use drystone_node::engine::limits::{BATCH_WINDOW_MS, RECONCILE_BACK_MS, RETURNED_MS};
-use drystone_node::engine::message::{
-    Accepted, ChainEvent, Direction, Input, JobId, Origin, Output, PeerEvent, PeerId, RequestId, Token,
-};
+use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output, Token};
 use drystone_node::engine::mining::MiningRefusal;
 use drystone_node::engine::verdict::Refusal;
-use drystone_node::engine::wire::{Gossip, Request, Response, id_prefix};
-use drystone_node::engine::work::{Job, Workshop};
 use drystone_node::engine::{Config, Engine};
 use drystone_node::store::{Store, StoreOptions, verify};
 use drystone_tests::chain::TestChain;
@@ -55,9 +52,12 @@ impl Bench {
     }
 
     fn with(config: Config) -> Bench {
-        let params = dev_params();
-        let store = Store::open_backend(InMemoryBackend::new(), &params, &StoreOptions::default());
-        Bench::over(store.expect("opens"), &params, config)
+        Bench::on(&dev_params(), config)
+    }
+
+    fn on(params: &ChainParams, config: Config) -> Bench {
+        let store = Store::open_backend(InMemoryBackend::new(), params, &StoreOptions::default());
+        Bench::over(store.expect("opens"), params, config)
     }
 
     fn new() -> Bench {
@@ -772,106 +772,4 @@ fn no_block_of_our_own_takes_rot_over() {
     assert_eq!(repairs(&outputs), 1);
     bench.assert_at(&chain);
     assert!(matches!(outputs.last(), Some(Output::Mine(_))), "{outputs:?}");
-}
-
-const PEER: PeerId = PeerId([7; 32]);
-
-impl Bench {
-    /// A peer's doing, and what comes of it; jobs are done at once.
-    fn peer(&mut self, event: PeerEvent) -> Vec<Output> {
-        let mut outputs = self.engine.handle(self.now, Input::Peer { peer: PEER, event }).expect("store works");
-        let (params, chain_id) = (Arc::clone(&self.params), self.params.chain_id());
-        let workshop = Workshop { params, chain_id, batch_secret: [9; 32] };
-        for (id, job) in outputs.extract_if(.., |output| matches!(output, Output::Work { .. })).filter_map(work) {
-            let done = workshop.run(job);
-            self.engine.handle(self.now, Input::Done { id, done }).expect("store works");
-        }
-        outputs
-    }
-
-    /// A peer that shook hands and compared mempools, and so long ago that nothing is under way.
-    fn meet(&mut self) {
-        let (address, direction) = (([192, 0, 2, 1], 1).into(), Direction::Outbound);
-        for output in self.peer(PeerEvent::Connected { address, direction }) {
-            if let Output::Request { id, request: Request::Status(status), .. } = output {
-                let asked = self.peer(PeerEvent::Response { id, response: Response::Status(status) });
-                let (id, _) = comparison(&asked).expect("mempools are compared after the handshake");
-                self.peer(PeerEvent::Response { id, response: Response::Reconcile(Vec::new()) });
-            }
-        }
-        assert!(self.engine.peers().contains(&PEER));
-    }
-
-    fn wait(&mut self, ms: u64) -> Vec<Output> {
-        self.now += ms;
-        self.settle()
-    }
-}
-
-fn work(output: Output) -> Option<(JobId, Job)> {
-    if let Output::Work { id, job } = output { Some((id, job)) } else { None }
-}
-
-/// The comparison of mempools that a peer is asked for.
-fn comparison(outputs: &[Output]) -> Option<(RequestId, Vec<u64>)> {
-    outputs.iter().find_map(|output| match output {
-        Output::Request { id, request: Request::Reconcile(digests), .. } => Some((*id, digests.clone())),
-        _ => None,
-    })
-}
-
-#[test]
-fn what_a_reorganisation_gives_back_is_shown_to_peers_and_what_merely_loses_is_not() {
-    for paid in [false, true] {
-        let mut bench = Bench::new();
-        bench.meet();
-        let (mut ours, mut theirs) = (TestChain::new(&bench.params), TestChain::new(&bench.params));
-        let payment = paid.then(|| ours.pay(0, &SecretKey::dev(1).account(), 1000, 0));
-        bench.feed(&grow(&mut ours, MINER, payment.into_iter().collect()));
-        bench.feed(&grow(&mut theirs, OTHER_MINER, vec![]));
-        assert_eq!(bench.feed(&grow(&mut theirs, OTHER_MINER, vec![])).result, Ok(Accepted::Connected { height: 2 }));
-        let asked = comparison(&bench.wait(RETURNED_MS));
-        assert_eq!(asked.is_some(), paid);
-        assert_eq!(asked.is_some_and(|(_, digests)| digests == bench.engine.mempool().digests()), paid);
-    }
-}
-
-#[test]
-fn who_compares_mempools_and_has_more_is_asked_back_and_what_it_gives_is_passed_on() {
-    let mut bench = Bench::new();
-    bench.meet();
-    let same = bench.engine.mempool().digests().to_vec();
-    let question = |bench: &mut Bench, id: u64, digests: &[u64]| {
-        let request = Request::Reconcile(digests.to_vec());
-        bench.peer(PeerEvent::Request { id: RequestId(id), request })
-    };
-    assert!(comparison(&question(&mut bench, 1, &same)).is_none(), "nothing differs");
-
-    let chain = TestChain::new(&bench.params);
-    // The last of one account first.
-    let payments: Vec<Transaction> =
-        (0..6).rev().map(|nonce| chain.pay(0, &SecretKey::dev(1).account(), 1000, nonce)).collect();
-    let mut theirs = same;
-    theirs[3] = 5;
-    let (id, _) = comparison(&question(&mut bench, 2, &theirs)).expect("it is asked back");
-    assert!(comparison(&question(&mut bench, 3, &theirs)).is_none(), "not while an answer is awaited");
-
-    let prefixes = payments.iter().map(|payment| id_prefix(&payment.wire_id())).collect();
-    let asked = bench.peer(PeerEvent::Response { id, response: Response::Reconcile(prefixes) });
-    let id = asked.iter().find_map(|output| match output {
-        Output::Request { id, request: Request::Transactions(ids), .. } if ids.len() == 6 => Some(*id),
-        _ => None,
-    });
-    let response = Response::Transactions(payments.clone());
-    bench.peer(PeerEvent::Response { id: id.expect("all are wanted"), response });
-    let published = bench.wait(BATCH_WINDOW_MS).into_iter().find_map(|output| match output {
-        Output::Publish(Gossip::Transactions(batch)) => Some(batch),
-        _ => None,
-    });
-    let nonces: Vec<u64> = published.expect("it is passed on").iter().map(|payment| payment.body.nonce).collect();
-    assert_eq!(nonces, [0, 1, 2, 3, 4, 5], "in the order in which they can be taken");
-
-    assert!(comparison(&question(&mut bench, 4, &theirs)).is_none(), "not so soon");
-    bench.wait(RECONCILE_BACK_MS);
-    assert!(comparison(&question(&mut bench, 5, &theirs)).is_some(), "later again");
 }

@@ -135,6 +135,13 @@ impl Mempool {
         bucket.filter(|(_, key)| self.entries[key].place.is_some()).map(|(id, _)| id)
     }
 
+    /// The senders and wire ids of all queued transactions, by account, from `first` on and around, and by nonce.
+    pub fn ids_by_account(&self, first: AccountId) -> impl Iterator<Item = (AccountId, WireId)> {
+        let around = self.entries.range((first, 0)..).chain(self.entries.range(..(first, 0)));
+        let queued = around.filter(|(_, entry)| entry.place.is_some());
+        queued.map(|((account, _), entry)| (*account, entry.transaction.wire_id()))
+    }
+
     /// Whether a transaction waits here, gapped or not, under whatever signature.
     pub fn contains(&self, txid: &Txid) -> bool {
         self.by_txid.contains_key(txid)

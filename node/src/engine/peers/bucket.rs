@@ -32,11 +32,16 @@ impl Bucket {
         Bucket { rate, level: rate.burst.saturating_mul(1000), updated: 0 }
     }
 
+    /// Follows a clock that went back, so that refilling goes on at once.
+    pub(crate) fn follow(&mut self, now: u64) {
+        self.updated = self.updated.min(now);
+    }
+
     /// Takes `amount` tokens, or none and says no. More than the burst is never there.
     pub(crate) fn take(&mut self, now: u64, amount: u64) -> bool {
+        self.follow(now);
         let enough = self.holds(now, amount);
         if enough {
-            // Since `updated` follows a clock that went back, refilling goes on at once.
             *self = Bucket { level: self.level_at(now) - amount.saturating_mul(1000), updated: now, ..*self };
         }
         enough
@@ -90,8 +95,9 @@ mod tests {
         let mut bucket = Bucket::full(RATE);
         assert!(bucket.take(100_000, 9));
         assert!(bucket.take(1000, 1) && !bucket.take(1000, 1));
-        assert!(!bucket.take(0, 1));
-        assert!(bucket.take(1334, 1), "and refilling goes on");
+        assert!(bucket.take(1334, 1) && !bucket.take(1334, 1), "and refilling goes on");
+        assert!(!bucket.take(500, 1));
+        assert!(bucket.take(834, 1) && !bucket.take(834, 1), "also where there was nothing to take");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use drystone_core::block::Body;
 use drystone_core::hash::{BlockHash, Txid};
-use drystone_core::transaction::Transaction;
 
 use super::limits::{ANNOUNCED_BLOCKS, FAILED_SENDERS, RECENT_BLOCKS};
 use super::message::{MessageId, PeerId};
@@ -30,9 +29,11 @@ pub(super) struct Relay {
     failed: VecDeque<(BlockHash, PeerId)>,
     /// Announcements from the future, until their time comes.
     future: BTreeMap<BlockHash, (u64, PeerId, Announcement)>,
-    /// Transactions that the next batch publishes.
-    batch: Vec<Transaction>,
+    /// Transactions that the next batch publishes, in this order.
+    batch: Vec<Txid>,
     batch_due: bool,
+    /// With whom mempools are still to be compared since a reorganisation gave back transactions.
+    offering: Vec<PeerId>,
     /// This node's own transactions, by when they are published again.
     own: BTreeMap<Txid, u64>,
 }
@@ -41,6 +42,11 @@ impl Relay {
     /// Bodies that a peer may ask for before they are in the store.
     pub(super) fn recent(&self) -> impl Iterator<Item = &(BlockHash, Arc<Body>)> {
         self.recent.iter()
+    }
+
+    /// The clock was set back.
+    pub(super) fn set_back(&mut self, by: u64) {
+        self.own.values_mut().for_each(|due| *due = due.saturating_sub(by));
     }
 
     fn announced(&self, hash: &BlockHash) -> Option<&Announcement> {

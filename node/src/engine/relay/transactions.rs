@@ -2,13 +2,17 @@
 //!
 //! A batch is rejected if one transaction breaks a rule by itself, and forwarded if at least half of it was new and taken in;
 //! of any other batch what is new travels on in a batch of this node's own. Forwarding what is known would let anybody
-//! flood the network for nothing, with ever new mixtures of waiting transactions.
+//! flood the network for nothing, with ever new mixtures of waiting transactions; only what this node was about to publish
+//! itself may be known, and then the batch goes on in place of its own.
 //! Mempools are compared in [`RECONCILIATION_BUCKETS`] buckets by the first byte of the wire id: a digest of each bucket goes
-//! out, the ids of those that differ come back, and what is not known is asked for. So a node that was away or cut off
-//! catches up without anybody sending everything again. Whoever is asked and finds a difference asks back, and passes on what
+//! out, the ids of those that differ come back, and what is not known is asked for, page by page. So a node that was away or cut
+//! off catches up without anybody sending everything again. Whoever is asked and finds a difference asks back, and passes on what
 //! it lacked: so payments that a reorganisation gave back on one side of a healed split reach the miners of the other.
 
-use drystone_core::hash::Txid;
+use std::collections::BTreeSet;
+
+use drystone_core::hash::{Txid, WireId};
+use drystone_core::key::AccountId;
 use drystone_core::transaction::Transaction;
 use drystone_core::validation::{CheckedTransaction, TransactionError};
 use rand_chacha::rand_core::Rng;
@@ -20,7 +24,7 @@ use crate::engine::limits::{
 };
 use crate::engine::mempool::Admitted;
 use crate::engine::message::{MessageId, Output, PeerId};
-use crate::engine::session::{Purpose, Task, Timer};
+use crate::engine::session::{Purpose, Source, Task, Timer};
 use crate::engine::verdict::{Disposition, Offence, Refusal, judge_offence};
 use crate::engine::wire::{Gossip, IdPrefix, Request, id_prefix};
 use crate::engine::work::Job;
@@ -36,7 +40,7 @@ impl Engine {
     ) -> Result<(), Fault> {
         let ready = self.net.peers.get(&peer).is_some_and(|peer| peer.status.is_some());
         match gossip {
-            _ if !ready => self.judge_batch(peer, Some(message), Disposition::Ignore),
+            _ if !ready => self.judge_gossip(peer, message, Disposition::Ignore),
             Gossip::Block(announcement) => {
                 self.counters.announcements_received += 1;
                 self.take_announcement(peer, Some(message), announcement)?;
@@ -48,60 +52,66 @@ impl Engine {
 
     fn take_batch(&mut self, peer: PeerId, message: MessageId, transactions: Vec<Transaction>) {
         if transactions.len() > BATCH_TRANSACTIONS {
-            self.judge_batch(peer, Some(message), Disposition::Reject);
+            self.judge_gossip(peer, message, Disposition::Reject);
             self.penalise(peer, Offence::Greedy);
             return;
         }
         let all = transactions.len();
         self.counters.transactions_received += all as u64;
-        let unknown = self.unknown(transactions);
-        let known = all - unknown.len();
-        if unknown.is_empty() || !self.check_for(peer, Some(message), known, true, unknown) {
-            self.judge_batch(peer, Some(message), Disposition::Ignore);
+        let (known, unknown) = self.split(transactions);
+        let source = Source::Gossip { message, known: all - unknown.len() };
+        if unknown.is_empty() {
+            let forward = known.len() == all && self.stands_for_ours(&known);
+            self.judge_gossip(peer, message, if forward { Disposition::Accept } else { Disposition::Ignore });
+        } else if !self.check_for(peer, source, unknown) {
+            self.judge_gossip(peer, message, Disposition::Ignore);
         }
     }
 
-    /// The transactions that do not wait here, to the byte: one under another signature has to show that it is one.
-    fn unknown(&self, mut transactions: Vec<Transaction>) -> Vec<Transaction> {
-        transactions.retain(|transaction| self.mempool.get_by_wire_id(&transaction.wire_id()).is_none());
-        transactions
+    /// Those that wait here, to the byte, and the others: one under another signature has to show that it is one.
+    fn split(&self, mut transactions: Vec<Transaction>) -> (BTreeSet<Txid>, Vec<Transaction>) {
+        let mut known = BTreeSet::new();
+        transactions.retain(|transaction| {
+            let waiting = self.mempool.get_by_wire_id(&transaction.wire_id());
+            waiting.map(|checked| known.insert(checked.txid())).is_none()
+        });
+        (known, transactions)
+    }
+
+    /// Whether this node was about to publish all of these itself; then it need not.
+    ///
+    /// Two nodes that pulled the same send the same bytes, which gossip carries once: if each ignored the other's, nobody would
+    /// forward either.
+    fn stands_for_ours(&mut self, txids: &BTreeSet<Txid>) -> bool {
+        let ours = &mut self.net.relay.batch;
+        let stands = !txids.is_empty() && ours.iter().filter(|txid| txids.contains(txid)).count() == txids.len();
+        if stands {
+            ours.retain(|txid| !txids.contains(txid));
+        }
+        stands
     }
 
     /// Has a peer's transactions checked, if the node has a use for them and the peer an allowance left.
-    fn check_for(
-        &mut self,
-        peer: PeerId,
-        message: Option<MessageId>,
-        known: usize,
-        pass_on: bool,
-        transactions: Vec<Transaction>,
-    ) -> bool {
+    fn check_for(&mut self, peer: PeerId, source: Source, transactions: Vec<Transaction>) -> bool {
         let busy = self.net.batches(&peer) >= BATCHES_PER_PEER;
         let useful = self.mempool_loaded && self.repairing.is_none() && !self.is_syncing() && !busy;
         if !useful || !self.net.buckets.take_transactions(self.now, &peer, transactions.len() as u64) {
             return false;
         }
         let height = self.tip.height + 1;
-        self.give_out(
-            Job::CheckTransactions { height, transactions },
-            Task::Transactions { peer, message, known, pass_on },
-        );
+        self.give_out(Job::CheckTransactions { height, transactions }, Task::Transactions(peer, source));
         true
     }
 
-    fn judge_batch(&mut self, peer: PeerId, message: Option<MessageId>, disposition: Disposition) {
-        if let Some(message) = message {
-            self.outputs.push(Output::Judge { peer, message, disposition });
-        }
+    fn judge_gossip(&mut self, peer: PeerId, message: MessageId, disposition: Disposition) {
+        self.outputs.push(Output::Judge { peer, message, disposition });
     }
 
     /// A peer's transactions were checked; those that hold are tried.
     pub(in crate::engine) fn transactions_checked(
         &mut self,
         peer: PeerId,
-        message: Option<MessageId>,
-        known: usize,
-        pass_on: bool,
+        source: Source,
         result: Result<Vec<CheckedTransaction>, (usize, TransactionError)>,
     ) -> Result<(), Fault> {
         let transactions = match result {
@@ -109,13 +119,15 @@ impl Engine {
             Err((_, error)) => {
                 let offence = Offence::from(Refusal::from(error));
                 let blamed = judge_offence(&offence) > 0;
-                self.judge_batch(peer, message, if blamed { Disposition::Reject } else { Disposition::Ignore });
+                if let Source::Gossip { message, .. } = source {
+                    self.judge_gossip(peer, message, if blamed { Disposition::Reject } else { Disposition::Ignore });
+                }
                 self.penalise(peer, offence);
                 return Ok(());
             }
         };
         let mut admitted = Vec::new();
-        let all = known + transactions.len();
+        let sent = transactions.len();
         if self.mempool_loaded && self.repairing.is_none() {
             for transaction in transactions {
                 if let Ok(done) = self.mempool.admit(self.now, transaction, &*self.snapshot)? {
@@ -126,14 +138,28 @@ impl Engine {
                 }
             }
         }
-        let forward = message.is_some() && 2 * admitted.len() >= all;
         if !admitted.is_empty() {
             self.was_useful(&peer);
         }
-        if !forward && pass_on {
+        let pass_on = match source {
+            Source::Gossip { message, known } if 2 * admitted.len() >= known + sent => {
+                self.judge_gossip(peer, message, Disposition::Accept);
+                false
+            }
+            Source::Gossip { message, .. } => {
+                self.judge_gossip(peer, message, Disposition::Ignore);
+                true
+            }
+            Source::Reconcile { pass_on, more } => {
+                if more && !admitted.is_empty() && self.net.peers.contains_key(&peer) {
+                    self.compare(peer, pass_on);
+                }
+                pass_on
+            }
+        };
+        if pass_on {
             admitted.iter().for_each(|txid| self.put_in_batch(txid));
         }
-        self.judge_batch(peer, message, if forward { Disposition::Accept } else { Disposition::Ignore });
         Ok(())
     }
 
@@ -162,8 +188,7 @@ impl Engine {
     }
 
     fn put_in_batch(&mut self, txid: &Txid) {
-        let Some(checked) = self.mempool.get(txid) else { return };
-        self.net.relay.batch.push(checked.transaction().clone());
+        self.net.relay.batch.push(*txid);
         if !std::mem::replace(&mut self.net.relay.batch_due, true) {
             self.net.at(self.now + BATCH_WINDOW_MS, Timer::Batch);
         }
@@ -174,7 +199,10 @@ impl Engine {
         self.net.relay.batch_due = false;
         let mut batch = Vec::new();
         let mut bytes = 8;
-        for transaction in std::mem::take(&mut self.net.relay.batch) {
+        for txid in std::mem::take(&mut self.net.relay.batch) {
+            let Some(transaction) = self.mempool.get(&txid).map(|checked| checked.transaction().clone()) else {
+                continue;
+            };
             let length = transaction.encoded_len();
             if batch.len() == BATCH_TRANSACTIONS || bytes + length > BATCH_BYTES {
                 self.outputs.push(Output::Publish(Gossip::Transactions(std::mem::take(&mut batch))));
@@ -206,56 +234,84 @@ impl Engine {
     /// Compares mempools with a peer.
     pub(in crate::engine) fn reconcile_with(&mut self, peer: PeerId) {
         if self.mempool_loaded && !self.is_syncing() {
-            let digests = self.mempool.digests().to_vec();
-            self.ask(peer, Request::Reconcile(digests), Purpose::Reconcile { pass_on: false }, REQUEST_MS);
+            self.compare(peer, false);
         }
+    }
+
+    fn compare(&mut self, peer: PeerId, pass_on: bool) {
+        let digests = self.mempool.digests().to_vec();
+        self.ask(peer, Request::Reconcile(digests), Purpose::Reconcile { pass_on }, REQUEST_MS);
     }
 
     /// A peer compared mempools, and they differ: what it has and this node has not is asked for in turn, and passed on. Not
     /// often, and so not without end between the two.
     pub(in crate::engine) fn reconcile_back(&mut self, id: PeerId, theirs: &[u64]) {
         let now = self.now;
-        let digests = self.mempool.digests().to_vec();
         // After a handshake both compare, and each has what it needs by its own asking.
         let asked = self.net.is_comparing(&id);
-        if asked || digests == theirs || !self.mempool_loaded || self.is_syncing() {
+        if asked || *self.mempool.digests() == *theirs || !self.mempool_loaded || self.is_syncing() {
             return;
         }
         let Some(peer) = self.net.peers.get_mut(&id) else { return };
         if peer.compared_back.is_none_or(|at| now >= at + RECONCILE_BACK_MS) {
             peer.compared_back = Some(now);
-            self.ask(id, Request::Reconcile(digests), Purpose::Reconcile { pass_on: true }, REQUEST_MS);
+            self.compare(id, true);
         }
     }
 
     /// A reorganisation gave back transactions that others may never have heard of. More of it may follow at once.
     pub(in crate::engine) fn offer_returned_soon(&mut self) {
-        self.net.hasten(self.now + RETURNED_MS, Timer::Returned);
+        self.net.relay.offering.clear();
+        self.offer_next();
     }
 
-    /// Compares mempools with a few peers, so that they see what a reorganisation gave back.
+    /// All who lost the same blocks are about to do the same: each waits a time of its own.
+    fn offer_next(&mut self) {
+        let due = self.now + RETURNED_MS + self.net.rng.next_u64() % RETURNED_MS;
+        self.net.hasten(due, Timer::Returned);
+    }
+
+    /// Compares mempools with a few peers, one after the other, so that they see what a reorganisation gave back: what the first
+    /// one lacks it fetches, and passes on before the next is asked.
     pub(in crate::engine) fn offer_returned(&mut self) {
-        if self.is_syncing() {
-            return self.offer_returned_soon();
+        if self.is_syncing() || !self.mempool_loaded {
+            return self.offer_next();
         }
-        let mut told = Vec::new();
-        while told.len() < RETURNED_PEERS
-            && let Some(peer) = self.net.draw(|peer, _| !told.contains(peer))
+        if self.net.relay.offering.is_empty() {
+            let mut told = Vec::new();
+            while told.len() < RETURNED_PEERS
+                && let Some(peer) = self.net.draw(|peer, _| !told.contains(peer))
+            {
+                told.push(peer);
+            }
+            self.net.relay.offering = told;
+        }
+        if let Some(peer) = self.net.relay.offering.pop()
+            && self.net.peers.contains_key(&peer)
         {
-            told.push(peer);
             self.reconcile_with(peer);
         }
+        if !self.net.relay.offering.is_empty() {
+            self.offer_next();
+        }
     }
 
-    /// The ids of waiting transactions in the buckets that differ; nothing if the question is not one.
-    pub(in crate::engine) fn waiting_ids(&self, theirs: &[u64]) -> Option<Vec<IdPrefix>> {
+    /// The ids of waiting transactions in the buckets that differ; nothing if the question is not one. Of more than fit, by account
+    /// and nonce, or the asker could not take them, from where its last such page ended.
+    pub(in crate::engine) fn waiting_ids(&mut self, id: &PeerId, theirs: &[u64]) -> Option<Vec<IdPrefix>> {
         if theirs.len() != RECONCILIATION_BUCKETS {
             return None;
         }
-        let ours = self.mempool.digests().iter();
-        let differ = (0..=u8::MAX).zip(ours.zip(theirs)).filter(|(_, (ours, theirs))| ours != theirs);
-        let ids = differ.flat_map(|(byte, _)| self.mempool.ids_in_bucket(byte)).map(id_prefix);
-        Some(ids.take(RECONCILED_IDS).collect())
+        let ours = self.mempool.digests();
+        let differs = |byte: u8| ours[usize::from(byte)] != theirs[usize::from(byte)];
+        let all = (0..=u8::MAX).filter(|byte| differs(*byte)).flat_map(|byte| self.mempool.ids_in_bucket(byte));
+        let ids: Vec<IdPrefix> = all.map(id_prefix).take(RECONCILED_IDS + 1).collect();
+        let paged = self.net.peers.get_mut(id).filter(|_| ids.len() > RECONCILED_IDS);
+        let Some(peer) = paged else { return Some(ids) };
+        let by_account = self.mempool.ids_by_account(peer.listed).filter(|(_, id)| differs(id.0[0]));
+        let page: Vec<(AccountId, WireId)> = by_account.take(RECONCILED_IDS).collect();
+        peer.listed = page.last().map_or(peer.listed, |(account, _)| *account);
+        Some(page.iter().map(|(_, id)| id_prefix(id)).collect())
     }
 
     /// The waiting transactions that these prefixes name.
@@ -275,21 +331,28 @@ impl Engine {
 
     /// A peer told ids: what is not here is asked for.
     pub(in crate::engine) fn take_ids(&mut self, peer: PeerId, ids: Vec<IdPrefix>, pass_on: bool) {
+        let more = ids.len() >= RECONCILED_IDS;
         let unknown: Vec<IdPrefix> =
             ids.into_iter().filter(|id| self.mempool.get_by_prefix(id).is_none()).take(RECONCILED_IDS).collect();
         if !unknown.is_empty() {
-            self.ask(peer, Request::Transactions(unknown), Purpose::Transactions { pass_on }, REQUEST_MS);
+            self.ask(peer, Request::Transactions(unknown), Purpose::Transactions { pass_on, more }, REQUEST_MS);
         }
     }
 
     /// A peer gave what was asked of it.
-    pub(in crate::engine) fn take_pulled(&mut self, peer: PeerId, transactions: Vec<Transaction>, pass_on: bool) {
+    pub(in crate::engine) fn take_pulled(
+        &mut self,
+        peer: PeerId,
+        transactions: Vec<Transaction>,
+        pass_on: bool,
+        more: bool,
+    ) {
         self.counters.transactions_received += transactions.len() as u64;
-        let mut unknown = self.unknown(transactions);
+        let (_, mut unknown) = self.split(transactions);
         // Out of order, an account's would be gapped, of which only a few may wait.
         unknown.sort_by_key(|transaction| (transaction.body.from, transaction.body.nonce));
         if !unknown.is_empty() {
-            self.check_for(peer, None, 0, pass_on, unknown);
+            self.check_for(peer, Source::Reconcile { pass_on, more }, unknown);
         }
     }
 }
