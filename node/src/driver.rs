@@ -23,6 +23,12 @@ use crate::workers::Workers;
 /// The longest sleep, in case the clock on the wall was moved back while the engine waits for a moment on it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// Blocks behind the best header up to which each block has a line of the log.
+const FEW_BLOCKS: u64 = 4;
+
+/// How often there is a line further behind.
+const CATCHING_UP: Duration = Duration::from_secs(1);
+
 /// What reaches the engine's thread. Each queue gets its turn, whatever the others hold.
 pub(crate) struct Inbox {
     /// From RPC, miner and signals.
@@ -53,6 +59,15 @@ pub(crate) struct Driver {
     submissions: u64,
     /// What jobs led to that no worker had time for.
     done_here: VecDeque<Input>,
+    /// What was connected since the last line of the log about it; nothing where each block has one.
+    catching_up: Option<CatchingUp>,
+}
+
+/// Blocks that have one line of the log together.
+struct CatchingUp {
+    since: Instant,
+    blocks: usize,
+    txs: usize,
 }
 
 impl Driver {
@@ -67,6 +82,7 @@ impl Driver {
             callers: BTreeMap::new(),
             submissions: 0,
             done_here: VecDeque::new(),
+            catching_up: None,
         }
     }
 
@@ -144,14 +160,39 @@ impl Driver {
         let outputs = self.engine.handle(now(), input).inspect_err(|error| error!("the store failed: {error}"))?;
         let took = start.elapsed();
         self.metrics.call(took, self.engine.counters().commits > commits);
+        let together = self.log_together(&outputs);
         for output in outputs {
             self.metrics.observe(&output);
-            self.execute(output, took.as_millis());
+            self.execute(output, took.as_millis(), together);
         }
         Ok(())
     }
 
-    fn execute(&mut self, output: Output, took_ms: u128) {
+    /// While the node catches up, one line a second about all blocks that it connects; whether these are among them.
+    #[allow(clippy::disallowed_methods, reason = "how often is a matter of whoever reads")]
+    fn log_together(&mut self, outputs: &[Output]) -> bool {
+        let connected = outputs.iter().filter_map(|output| match output {
+            Output::Event(ChainEvent::Connected { height, hash, txids, .. }) => Some((height, hash, txids.len())),
+            _ => None,
+        });
+        let Some((height, hash, _)) = connected.clone().next_back() else { return false };
+        let progress = self.engine.progress();
+        let behind = progress.headers > progress.height + FEW_BLOCKS;
+        if !behind && self.catching_up.is_none() {
+            return false;
+        }
+        let fresh = || CatchingUp { since: Instant::now(), blocks: 0, txs: 0 };
+        let so_far = self.catching_up.get_or_insert_with(fresh);
+        so_far.blocks += connected.clone().count();
+        so_far.txs += connected.map(|(.., txs)| txs).sum::<usize>();
+        if !behind || so_far.since.elapsed() >= CATCHING_UP {
+            info!(height, %hash, blocks = so_far.blocks, txs = so_far.txs, "blocks connected");
+            self.catching_up = behind.then(fresh);
+        }
+        true
+    }
+
+    fn execute(&mut self, output: Output, took_ms: u128, together: bool) {
         match output {
             Output::Verdict { origin: Origin::Rpc(token), result } => {
                 if let Err(refusal) = &result {
@@ -179,6 +220,9 @@ impl Driver {
                     MiningRefusal::Interval { .. } | MiningRefusal::Updating => debug!("not mining: {refusal}"),
                     _ => info!("not mining: {refusal}"),
                 }
+            }
+            Output::Event(ChainEvent::Connected { height, hash, .. }) if together => {
+                debug!(height, %hash, "block connected")
             }
             Output::Event(event) => log_event(&event, took_ms),
             Output::Work { id, job } => self.done_here.extend(self.hands.workers.give(id, job)),

@@ -63,7 +63,7 @@ impl Log {
         &self.lines
     }
 
-    /// The blocks that were connected so far, also those that were disconnected again.
+    /// The blocks that were connected so far, also those that were disconnected again; of many at once the last.
     pub fn connected(&mut self) -> Vec<Connected> {
         self.lines().iter().filter_map(connected).collect()
     }
@@ -71,8 +71,8 @@ impl Log {
     /// When a block was connected for the first time.
     pub fn connected_at(&mut self, hash: &str) -> Option<Connected> {
         self.lines();
-        let named = |line: &&Line| line.message == "block connected" && line.fields["hash"] == hash;
-        self.lines.iter().find(named).and_then(connected)
+        let named = |line: &&Line| line.fields["hash"] == hash;
+        self.lines.iter().filter(named).find_map(connected)
     }
 }
 
@@ -82,7 +82,7 @@ fn connected(line: &Line) -> Option<Connected> {
         // Numbers of 128 bits, such as durations, are written as text.
         field.as_u64().or_else(|| field.as_str()?.parse().ok())
     };
-    if line.message != "block connected" {
+    if !matches!(line.message.as_str(), "block connected" | "blocks connected") {
         return None;
     }
     let hash = line.fields["hash"].as_str()?.to_owned();
