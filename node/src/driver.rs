@@ -23,7 +23,7 @@ use crate::workers::Workers;
 /// The longest sleep, in case the clock on the wall was moved back while the engine waits for a moment on it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// Blocks behind the best header up to which each block has a line of the log.
+/// Blocks behind the best header, and in one call, up to which each block has a line of the log.
 const FEW_BLOCKS: u64 = 4;
 
 /// How often there is a line further behind.
@@ -65,8 +65,9 @@ pub(crate) struct Driver {
 
 /// Blocks that have one line of the log together.
 struct CatchingUp {
-    since: Instant,
-    blocks: usize,
+    /// When the last such line was.
+    said: Option<Instant>,
+    blocks: u64,
     txs: usize,
 }
 
@@ -176,18 +177,18 @@ impl Driver {
             _ => None,
         });
         let Some((height, hash, _)) = connected.clone().next_back() else { return false };
+        let blocks = connected.clone().count() as u64;
         let progress = self.engine.progress();
         let behind = progress.headers > progress.height + FEW_BLOCKS;
-        if !behind && self.catching_up.is_none() {
+        if !behind && blocks <= FEW_BLOCKS && self.catching_up.is_none() {
             return false;
         }
-        let fresh = || CatchingUp { since: Instant::now(), blocks: 0, txs: 0 };
-        let so_far = self.catching_up.get_or_insert_with(fresh);
-        so_far.blocks += connected.clone().count();
+        let so_far = self.catching_up.get_or_insert(CatchingUp { said: None, blocks: 0, txs: 0 });
+        so_far.blocks += blocks;
         so_far.txs += connected.map(|(.., txs)| txs).sum::<usize>();
-        if !behind || so_far.since.elapsed() >= CATCHING_UP {
+        if !behind || so_far.said.is_none_or(|said| said.elapsed() >= CATCHING_UP) {
             info!(height, %hash, blocks = so_far.blocks, txs = so_far.txs, "blocks connected");
-            self.catching_up = behind.then(fresh);
+            self.catching_up = behind.then(|| CatchingUp { said: Some(Instant::now()), blocks: 0, txs: 0 });
         }
         true
     }

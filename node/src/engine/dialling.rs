@@ -7,7 +7,7 @@ use super::limits::{
     WANTED_REDIAL_MS,
 };
 use super::message::{Direction, DisconnectReason, Output, PeerId};
-use super::peers::{Banned, Connection, canonical, group_of, place_inbound};
+use super::peers::{Banned, Connection, canonical, place_inbound};
 use super::session::{Net, Peer, Timer};
 use super::{Engine, Fault};
 
@@ -41,10 +41,12 @@ impl Engine {
     /// An address of the book for a free outbound place.
     fn next_of_book(&mut self) -> Option<SocketAddr> {
         let (now, outbound, listening) = (self.now, self.outbound(), self.listening());
-        if outbound.len() >= OUTBOUND_PEERS {
+        let Net { book, bans, rng, dialling, wanted, .. } = &mut self.net;
+        // Dials of wanted peers may be many and in vain.
+        let extra = dialling.keys().filter(|address| wanted.iter().any(|(wanted, _)| wanted == *address)).count();
+        if outbound.len() - extra >= OUTBOUND_PEERS {
             return None;
         }
-        let Net { book, bans, rng, .. } = &mut self.net;
         let refused = |address| listening.contains(&address) || bans.is_banned(now, Banned::Host(address.ip()));
         book.next_outbound(now, rng, &outbound, self.outbound_per_group, refused)
     }
@@ -80,31 +82,24 @@ impl Engine {
     }
 
     /// A peer that was only tried stays if it is on another chain than this node, ahead of it or on a fork: then one of both
-    /// has something to learn. For it the outbound peer goes that was of use the longest ago, of its own network group where
-    /// that has its share.
+    /// has something to learn. Where no place is free, the outbound peer goes for it that was of use the longest ago, but none
+    /// that is wanted. Its network group does not count: nobody's peer should go because a stranger next door says something.
     pub(super) fn keep_trial(&mut self, id: &PeerId) -> Result<bool, Fault> {
         let Some(status) = self.net.peers.get(id).and_then(|peer| peer.status.as_ref()) else { return Ok(false) };
         let (hash, ahead) = (status.hash, status.work > self.tip.work);
         if !ahead && self.index.get(&self.snapshot, &hash)?.is_some() {
             return Ok(false);
         }
-        let Some(peer) = self.net.peers.get_mut(id) else { return Ok(false) };
-        peer.feeler = false;
-        let group = group_of(peer.address.ip());
-        let others = self
-            .net
-            .peers
-            .iter()
-            .filter(|(other, peer)| *other != id && peer.direction == Direction::Outbound && !peer.feeler);
-        let mut others: Vec<(u64, PeerId, bool)> =
-            others.map(|(id, peer)| (peer.last_useful, *id, group_of(peer.address.ip()) == group)).collect();
-        others.sort_unstable();
-        let beside = others.iter().filter(|(.., beside)| *beside).count();
-        let full = others.len() >= OUTBOUND_PEERS;
-        let crowded = beside > 0 && beside >= self.outbound_per_group;
-        let leaves = others.into_iter().find(|(.., beside)| if crowded { *beside } else { full });
-        if let Some((_, least, _)) = leaves {
-            self.drop_peer(least, DisconnectReason::Full);
+        if let Some(peer) = self.net.peers.get_mut(id) {
+            peer.feeler = false;
+        }
+        let Net { peers, wanted, .. } = &self.net;
+        let outbound = peers.iter().filter(|(_, peer)| peer.direction == Direction::Outbound && !peer.feeler);
+        if outbound.clone().count() > OUTBOUND_PEERS {
+            let is_wanted = |peer: &Peer| wanted.iter().any(|(address, _)| *address == peer.address);
+            let others = outbound.filter(|(other, peer)| *other != id && !is_wanted(peer));
+            let least = others.min_by_key(|(id, peer)| (peer.last_useful, **id)).map(|(id, _)| *id);
+            least.into_iter().for_each(|least| self.drop_peer(least, DisconnectReason::Full));
         }
         Ok(true)
     }

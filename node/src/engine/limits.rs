@@ -124,8 +124,11 @@ pub const REQUEST_BURST: u64 = 400;
 /// See [`REQUEST_BURST`].
 pub const REQUEST_RATE: u64 = 200;
 
-/// As how many a comparison of mempools counts: it may look at every waiting transaction.
-pub const COMPARISON_REQUESTS: u64 = 20;
+/// Comparisons of mempools that a peer may ask for at once and each second. One may look at every waiting transaction, up to
+/// 59,000; a chain of pages has up to [`RECONCILED_PAGES`].
+pub const COMPARISON_BURST: u64 = 40;
+/// See [`COMPARISON_BURST`].
+pub const COMPARISON_RATE: u64 = 2;
 
 /// Transactions whose signatures are verified for one peer, at once and each second. A full chain of 2 MiB blocks every 30 s
 /// carries 437 a second; a core verifies 48,000.
@@ -186,6 +189,9 @@ pub const RECONCILIATION_BUCKETS: usize = 256;
 
 /// Ids in one answer of reconciliation, and in one request for transactions. At 8 bytes each 32 KiB.
 pub const RECONCILED_IDS: usize = 4096;
+
+/// Pages of ids that one comparison asks for at most: a whole mempool.
+pub const RECONCILED_PAGES: usize = 16;
 
 /// Bytes of transactions in one answer; the first is always sent.
 pub const TRANSACTIONS_BYTES: usize = 2 << 20;

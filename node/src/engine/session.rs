@@ -17,8 +17,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::limits::{
-    BAN_MS, BAN_SCORE, COMPARISON_REQUESTS, FEELER_INTERVAL_MS, HANDSHAKE_MS, RECONCILE_INTERVAL_MS, REQUEST_MS,
-    SERVING_PER_PEER, STATUS_INTERVAL_MS,
+    BAN_MS, BAN_SCORE, FEELER_INTERVAL_MS, HANDSHAKE_MS, RECONCILE_INTERVAL_MS, REQUEST_MS, SERVING_PER_PEER,
+    STATUS_INTERVAL_MS,
 };
 use super::message::{
     Direction, DisconnectReason, JobId, MessageId, NetEvent, Output, PeerEvent, PeerId, Reassignment, RequestId,
@@ -56,7 +56,8 @@ pub(super) struct Peer {
     poll_at: u64,
     /// When its comparison of mempools was last returned.
     pub(super) compared_back: Option<u64>,
-    /// With whose transactions the last full page of ids ended that it was given.
+    /// With whose transactions the last full page of ids ended that it was given; drawn at first, so that nobody is given the same
+    /// pages by everyone.
     pub(super) listed: AccountId,
     pub(super) headers: HeaderSync,
     pub(super) pace: Pace,
@@ -88,15 +89,21 @@ pub(super) enum Purpose {
     Missing(BlockHash, u64),
     /// The whole body of an announced block, for the attempt of this number.
     Whole(BlockHash, u64),
-    /// A comparison of mempools; what it brings is passed on where the peer had asked first.
-    Reconcile {
-        pass_on: bool,
-    },
-    /// The transactions that it showed to be missing here, likewise; there may be more.
-    Transactions {
-        pass_on: bool,
-        more: bool,
-    },
+    /// A comparison of mempools.
+    Reconcile(Comparison),
+    /// The transactions that it showed to be missing here.
+    Transactions(Comparison),
+}
+
+/// A comparison of mempools under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Comparison {
+    /// Whether what it brings is passed on: the peer had asked first.
+    pub(super) pass_on: bool,
+    /// How many pages came before this one.
+    pub(super) page: usize,
+    /// Whether the page is full, so that there may be another.
+    pub(super) full: bool,
 }
 
 /// A request that waits for its response.
@@ -113,8 +120,8 @@ pub(super) struct Asked {
 pub(super) enum Source {
     /// In a batch that awaits its verdict, with so many more that were known.
     Gossip { message: MessageId, known: usize },
-    /// In a comparison of mempools; they are passed on where the peer had asked first, and it may have more.
-    Reconcile { pass_on: bool, more: bool },
+    /// When they were asked for.
+    Reconcile(Comparison),
 }
 
 /// What a job was for.
@@ -215,6 +222,7 @@ impl Net {
             peer.compared_back = peer.compared_back.map(|at| at.saturating_sub(by));
             peer.since = peer.since.saturating_sub(by);
             peer.silent_at = peer.silent_at.saturating_sub(by);
+            peer.last_useful = peer.last_useful.saturating_sub(by);
             peer.headers.set_back(by);
             peer.pace.set_back(by);
         }
@@ -254,7 +262,7 @@ impl Net {
 
     /// Whether a comparison of mempools with a peer is under way.
     pub(super) fn is_comparing(&self, id: &PeerId) -> bool {
-        let comparing = |purpose: &Purpose| matches!(purpose, Purpose::Reconcile { .. } | Purpose::Transactions { .. });
+        let comparing = |purpose: &Purpose| matches!(purpose, Purpose::Reconcile(_) | Purpose::Transactions(_));
         self.asked.values().any(|asked| asked.peer == *id && comparing(&asked.purpose))
     }
 
@@ -315,6 +323,8 @@ impl Engine {
             return Ok(());
         }
         self.net.buckets.connected(now, id, address.ip());
+        let mut listed = [0; 32];
+        self.net.rng.fill_bytes(&mut listed);
         let peer = Peer {
             address,
             direction,
@@ -330,7 +340,7 @@ impl Engine {
             feeler,
             poll_at: 0,
             compared_back: None,
-            listed: AccountId([0; 32]),
+            listed: AccountId(listed),
             headers: HeaderSync::default(),
             pace: Pace::default(),
             given: (0, 0),
@@ -480,8 +490,11 @@ impl Engine {
         let Some(known) = self.net.peers.get_mut(&peer) else { return Ok(()) };
         let (ready, serving) = (known.status.is_some(), known.serving);
         known.serving += 1;
-        let count = if matches!(request, Request::Reconcile(_)) { COMPARISON_REQUESTS } else { 1 };
-        let within = self.net.buckets.take_requests(now, &peer, count);
+        let buckets = &mut self.net.buckets;
+        let within = match request {
+            Request::Reconcile(_) => buckets.take_comparison(now, &peer),
+            _ => buckets.take_request(now, &peer),
+        };
         let response = match request {
             Request::Status(status) if within => {
                 let response = Response::Status(self.own_status()?);
@@ -540,9 +553,9 @@ impl Engine {
             (Purpose::Whole(hash, number), Response::Bodies(bodies)) => {
                 self.take_whole(peer, hash, number, bodies.into_iter().next().flatten())?;
             }
-            (Purpose::Reconcile { pass_on }, Response::Reconcile(ids)) => self.take_ids(peer, ids, pass_on),
-            (Purpose::Transactions { pass_on, more }, Response::Transactions(transactions)) => {
-                self.take_pulled(peer, transactions, pass_on, more);
+            (Purpose::Reconcile(comparison), Response::Reconcile(ids)) => self.take_ids(peer, ids, comparison),
+            (Purpose::Transactions(comparison), Response::Transactions(transactions)) => {
+                self.take_pulled(peer, transactions, comparison);
             }
             _ => unreachable!("a purpose goes with its request, and the response was held against that"),
         }
@@ -577,7 +590,7 @@ impl Engine {
     /// Does without an answer.
     fn give_up(&mut self, asked: Asked, reason: Reassignment) {
         match asked.purpose {
-            Purpose::Status | Purpose::Reconcile { .. } | Purpose::Transactions { .. } => {}
+            Purpose::Status | Purpose::Reconcile(_) | Purpose::Transactions(_) => {}
             Purpose::Headers => self.headers_failed(asked.peer),
             Purpose::Bodies(hashes) => self.bodies_failed(asked.peer, &hashes, reason),
             Purpose::Missing(hash, number) | Purpose::Whole(hash, number) => {

@@ -6,17 +6,20 @@ use std::collections::BTreeMap;
 use super::address::Host;
 use super::bucket::{Bucket, Rate};
 use crate::engine::limits::{
-    ADDRESS_SHARE, LEFT_ADDRESSES, REQUEST_BURST, REQUEST_RATE, TRANSACTION_BURST, TRANSACTION_RATE,
+    ADDRESS_SHARE, COMPARISON_BURST, COMPARISON_RATE, LEFT_ADDRESSES, REQUEST_BURST, REQUEST_RATE, TRANSACTION_BURST,
+    TRANSACTION_RATE,
 };
 use crate::engine::message::PeerId;
 
 const REQUESTS: Rate = Rate { burst: REQUEST_BURST, per_second: REQUEST_RATE };
+const COMPARISONS: Rate = Rate { burst: COMPARISON_BURST, per_second: COMPARISON_RATE };
 const TRANSACTIONS: Rate = Rate { burst: TRANSACTION_BURST, per_second: TRANSACTION_RATE };
 
 /// One bucket for each thing that is rationed.
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
     requests: Bucket,
+    comparisons: Bucket,
     transactions: Bucket,
 }
 
@@ -25,18 +28,20 @@ impl Allowance {
     fn of(peers: u64) -> Allowance {
         Allowance {
             requests: Bucket::full(REQUESTS.times(peers)),
+            comparisons: Bucket::full(COMPARISONS.times(peers)),
             transactions: Bucket::full(TRANSACTIONS.times(peers)),
         }
     }
 
     fn is_full(&self, now: u64) -> bool {
-        self.requests.is_full(now) && self.transactions.is_full(now)
+        self.requests.is_full(now) && self.comparisons.is_full(now) && self.transactions.is_full(now)
     }
 
     /// How much is missing, in the time in milliseconds until it is full.
     fn until_full(&self, now: u64) -> u64 {
         let wait = |bucket: &Bucket, rate: Rate| bucket.missing(now) / rate.times(ADDRESS_SHARE).per_second;
-        wait(&self.requests, REQUESTS).max(wait(&self.transactions, TRANSACTIONS))
+        let waits = [wait(&self.requests, REQUESTS), wait(&self.comparisons, COMPARISONS)];
+        waits.into_iter().fold(wait(&self.transactions, TRANSACTIONS), u64::max)
     }
 }
 
@@ -89,9 +94,14 @@ impl Buckets {
         }
     }
 
-    /// Whether a peer may make a request that counts as so many; if so, they are counted.
-    pub(crate) fn take_requests(&mut self, now: u64, peer: &PeerId, count: u64) -> bool {
-        self.take(now, peer, count, |allowance| &mut allowance.requests)
+    /// Whether a peer may make one more request; if so, it is counted.
+    pub(crate) fn take_request(&mut self, now: u64, peer: &PeerId) -> bool {
+        self.take(now, peer, 1, |allowance| &mut allowance.requests)
+    }
+
+    /// Whether a peer may compare mempools once more; if so, it is counted.
+    pub(crate) fn take_comparison(&mut self, now: u64, peer: &PeerId) -> bool {
+        self.take(now, peer, 1, |allowance| &mut allowance.comparisons)
     }
 
     /// Whether so many transactions of a peer may be verified; if so, they are counted.
@@ -123,7 +133,7 @@ mod tests {
     }
 
     fn spend(buckets: &mut Buckets, now: u64, peer: &PeerId) -> u64 {
-        (0..).take_while(|_| buckets.take_requests(now, peer, 1)).count() as u64
+        (0..).take_while(|_| buckets.take_request(now, peer)).count() as u64
     }
 
     #[test]
@@ -138,7 +148,7 @@ mod tests {
         assert_eq!(spend(&mut buckets, 1000, &peer(2)), 0, "the address has spent what it may");
         assert_eq!(spend(&mut buckets, 1000, &peer(3)), REQUEST_BURST);
         assert_eq!(spend(&mut buckets, 2000, &peer(0)), REQUEST_RATE);
-        assert!(!buckets.take_requests(1000, &peer(9), 1), "a stranger may nothing");
+        assert!(!buckets.take_request(1000, &peer(9)), "a stranger may nothing");
         assert!(!buckets.take_transactions(1000, &peer(2), TRANSACTION_BURST + 1));
         assert!(buckets.take_transactions(1000, &peer(2), TRANSACTION_BURST));
     }

@@ -14,8 +14,8 @@ mod record;
 mod score;
 mod slots;
 
+pub(super) use address::canonical;
 pub use address::{Host, dialable};
-pub(super) use address::{canonical, group_of};
 pub(super) use allowance::Buckets;
 pub use bans::Banned;
 pub(super) use bans::Bans;

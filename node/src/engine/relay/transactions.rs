@@ -19,12 +19,12 @@ use rand_chacha::rand_core::Rng;
 
 use crate::engine::limits::{
     BATCH_BYTES, BATCH_TRANSACTIONS, BATCH_WINDOW_MS, BATCHES_PER_PEER, OWN_TRANSACTIONS, REBROADCAST_MS,
-    RECONCILE_BACK_MS, RECONCILED_IDS, RECONCILIATION_BUCKETS, REQUEST_MS, RETURNED_MS, RETURNED_PEERS,
-    TRANSACTIONS_BYTES,
+    RECONCILE_BACK_MS, RECONCILED_IDS, RECONCILED_PAGES, RECONCILIATION_BUCKETS, REQUEST_MS, RETURNED_MS,
+    RETURNED_PEERS, TRANSACTIONS_BYTES,
 };
 use crate::engine::mempool::Admitted;
 use crate::engine::message::{MessageId, Output, PeerId};
-use crate::engine::session::{Purpose, Source, Task, Timer};
+use crate::engine::session::{Comparison, Purpose, Source, Task, Timer};
 use crate::engine::verdict::{Disposition, Offence, Refusal, judge_offence};
 use crate::engine::wire::{Gossip, IdPrefix, Request, id_prefix};
 use crate::engine::work::Job;
@@ -84,7 +84,7 @@ impl Engine {
     /// forward either.
     fn stands_for_ours(&mut self, txids: &BTreeSet<Txid>) -> bool {
         let ours = &mut self.net.relay.batch;
-        let stands = !txids.is_empty() && ours.iter().filter(|txid| txids.contains(txid)).count() == txids.len();
+        let stands = !txids.is_empty() && txids.is_subset(&ours.iter().copied().collect());
         if stands {
             ours.retain(|txid| !txids.contains(txid));
         }
@@ -150,11 +150,9 @@ impl Engine {
                 self.judge_gossip(peer, message, Disposition::Ignore);
                 true
             }
-            Source::Reconcile { pass_on, more } => {
-                if more && !admitted.is_empty() && self.net.peers.contains_key(&peer) {
-                    self.compare(peer, pass_on);
-                }
-                pass_on
+            Source::Reconcile(comparison) => {
+                self.next_page(peer, comparison);
+                comparison.pass_on
             }
         };
         if pass_on {
@@ -233,14 +231,23 @@ impl Engine {
 
     /// Compares mempools with a peer.
     pub(in crate::engine) fn reconcile_with(&mut self, peer: PeerId) {
-        if self.mempool_loaded && !self.is_syncing() {
-            self.compare(peer, false);
+        self.compare(peer, Comparison { pass_on: false, page: 0, full: false });
+    }
+
+    fn compare(&mut self, peer: PeerId, comparison: Comparison) {
+        let ready = self.net.peers.get(&peer).is_some_and(|peer| peer.status.is_some());
+        if ready && self.mempool_loaded && !self.is_syncing() {
+            let digests = self.mempool.digests().to_vec();
+            self.ask(peer, Request::Reconcile(digests), Purpose::Reconcile(comparison), REQUEST_MS);
         }
     }
 
-    fn compare(&mut self, peer: PeerId, pass_on: bool) {
-        let digests = self.mempool.digests().to_vec();
-        self.ask(peer, Request::Reconcile(digests), Purpose::Reconcile { pass_on }, REQUEST_MS);
+    /// After a full page another may follow, whatever this one brought: peers page on where they ended.
+    fn next_page(&mut self, peer: PeerId, comparison: Comparison) {
+        let page = comparison.page + 1;
+        if comparison.full && page < RECONCILED_PAGES {
+            self.compare(peer, Comparison { page, full: false, ..comparison });
+        }
     }
 
     /// A peer compared mempools, and they differ: what it has and this node has not is asked for in turn, and passed on. Not
@@ -255,7 +262,7 @@ impl Engine {
         let Some(peer) = self.net.peers.get_mut(&id) else { return };
         if peer.compared_back.is_none_or(|at| now >= at + RECONCILE_BACK_MS) {
             peer.compared_back = Some(now);
-            self.compare(id, true);
+            self.compare(id, Comparison { pass_on: true, page: 0, full: false });
         }
     }
 
@@ -286,9 +293,7 @@ impl Engine {
             }
             self.net.relay.offering = told;
         }
-        if let Some(peer) = self.net.relay.offering.pop()
-            && self.net.peers.contains_key(&peer)
-        {
+        if let Some(peer) = self.net.relay.offering.pop() {
             self.reconcile_with(peer);
         }
         if !self.net.relay.offering.is_empty() {
@@ -330,12 +335,14 @@ impl Engine {
     }
 
     /// A peer told ids: what is not here is asked for.
-    pub(in crate::engine) fn take_ids(&mut self, peer: PeerId, ids: Vec<IdPrefix>, pass_on: bool) {
-        let more = ids.len() >= RECONCILED_IDS;
+    pub(in crate::engine) fn take_ids(&mut self, peer: PeerId, ids: Vec<IdPrefix>, comparison: Comparison) {
+        let comparison = Comparison { full: ids.len() >= RECONCILED_IDS, ..comparison };
         let unknown: Vec<IdPrefix> =
             ids.into_iter().filter(|id| self.mempool.get_by_prefix(id).is_none()).take(RECONCILED_IDS).collect();
-        if !unknown.is_empty() {
-            self.ask(peer, Request::Transactions(unknown), Purpose::Transactions { pass_on, more }, REQUEST_MS);
+        if unknown.is_empty() {
+            self.next_page(peer, comparison);
+        } else {
+            self.ask(peer, Request::Transactions(unknown), Purpose::Transactions(comparison), REQUEST_MS);
         }
     }
 
@@ -344,15 +351,16 @@ impl Engine {
         &mut self,
         peer: PeerId,
         transactions: Vec<Transaction>,
-        pass_on: bool,
-        more: bool,
+        comparison: Comparison,
     ) {
         self.counters.transactions_received += transactions.len() as u64;
         let (_, mut unknown) = self.split(transactions);
         // Out of order, an account's would be gapped, of which only a few may wait.
         unknown.sort_by_key(|transaction| (transaction.body.from, transaction.body.nonce));
-        if !unknown.is_empty() {
-            self.check_for(peer, Source::Reconcile { pass_on, more }, unknown);
+        if unknown.is_empty() {
+            self.next_page(peer, comparison);
+        } else {
+            self.check_for(peer, Source::Reconcile(comparison), unknown);
         }
     }
 }
