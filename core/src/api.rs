@@ -14,6 +14,7 @@ use crate::amount::Amount;
 use crate::block::{Block, Header};
 use crate::encode::{Encodable, decode_hex, encode};
 use crate::hash::{BlockHash, StateRoot, TxRoot, Txid, WireId};
+use crate::light::TransactionProof;
 use crate::params::{ChainKind, ChainParams};
 use crate::pow::{CompactTarget, Work};
 use crate::state::{Account, StateProof};
@@ -273,6 +274,23 @@ pub enum TransactionStatus {
     },
 }
 
+/// `tx_proof`: that a transaction is in a block of the main chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionProofInfo {
+    /// The transaction.
+    pub txid: Txid,
+    /// The height of its block.
+    pub height: u64,
+    /// The hash of its block.
+    pub block_hash: BlockHash,
+    /// The height of the tip, whose header the proof leads to.
+    pub tip_height: u64,
+    /// The hash of the tip.
+    pub tip_hash: BlockHash,
+    /// Everything that is needed to check it.
+    pub proof: Hex<TransactionProof>,
+}
+
 /// `account_get`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountInfo {
@@ -307,6 +325,56 @@ pub struct AccountProof {
     pub account: Account,
     /// The path in the state tree, of inclusion or of absence.
     pub proof: Hex<StateProof>,
+}
+
+/// `account_history`: one page, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountHistory {
+    /// The account asked for.
+    pub address: String,
+    /// The height of the tip, as of which this is.
+    pub height: u64,
+    /// The tip's hash.
+    pub hash: BlockHash,
+    /// At most as many as asked for.
+    pub entries: Vec<AccountEvent>,
+    /// What to ask for next; nothing on the last page.
+    pub next: Option<String>,
+}
+
+/// A transfer or a reward of an account, in a block of the main chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountEvent {
+    /// The block's height.
+    pub height: u64,
+    /// The block's hash.
+    pub block_hash: BlockHash,
+    /// When the block was made.
+    pub time: u64,
+    /// Blocks from that one to the tip, both counted.
+    pub confirmations: u64,
+    /// What the account did.
+    pub role: AccountRole,
+    /// What it earned, of a reward: the subsidy and the fees; nothing of a transfer.
+    pub reward: Option<Amount>,
+    /// The height from which the reward is in the balance.
+    pub matures: Option<u64>,
+    /// The transfer; nothing of a reward.
+    pub transaction: Option<TransactionFields>,
+}
+
+/// What an account did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountRole {
+    /// It earned the block's reward.
+    Earned,
+    /// It paid.
+    Paid,
+    /// It was paid.
+    Received,
+    /// It paid itself.
+    PaidItself,
 }
 
 /// An entry of `chain_tips`.
@@ -349,6 +417,19 @@ pub struct MempoolInfo {
     pub min_fee_rate: Amount,
     /// Transactions that wait for one with a lower nonce.
     pub gapped: u64,
+}
+
+/// `fee_estimate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeeEstimate {
+    /// Within how many blocks.
+    pub blocks: u64,
+    /// The fee that stands there now, in chips for each 1,000 bytes.
+    pub fee_rate: Amount,
+    /// The least that the mempool takes, likewise.
+    pub min_fee_rate: Amount,
+    /// The bytes that wait and pay at least `fee_rate`.
+    pub bytes_ahead: u64,
 }
 
 /// `mempool_list`: one page, ordered by account id and nonce.

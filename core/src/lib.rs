@@ -17,7 +17,7 @@
 //!
 //! Each type on the right can only be made by the check on its left. Rooms import downward only:
 //! `hash amount encode pow key address` < `merkle transaction block` < `params genesis difficulty subsidy` < `state` <
-//! `validation` < `miner light api`. Times, seeds and cancellation come in as arguments.
+//! `validation` < `miner light` < `api`. Times, seeds and cancellation come in as arguments.
 
 pub mod address;
 pub mod amount;

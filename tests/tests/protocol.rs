@@ -15,7 +15,7 @@ use drystone_core::encode::{Encodable, decode_hex, encode};
 use drystone_core::genesis::{dev_params, main_params};
 use drystone_core::hash::{BlockHash, DEV_KEY, TAGS, WireId, sha256d};
 use drystone_core::key::{AccountId, SecretKey, Signature, SignatureError, SignedMessage};
-use drystone_core::light::{AncestorProof, verify_account};
+use drystone_core::light::{AncestorProof, TransactionProof, verify_account};
 use drystone_core::merkle::{HISTORY, TRANSACTIONS};
 use drystone_core::params::ChainParams;
 use drystone_core::pow::{CompactTarget, Work};
@@ -635,6 +635,7 @@ fn the_tables_say_what_the_code_says() {
         ("`StateProof`", StateProof::MAX_BYTES),
         ("`HistoryProof`", HistoryProof::MAX_BYTES),
         ("`AncestorProof`", AncestorProof::MAX_BYTES),
+        ("`TransactionProof`", TransactionProof::MAX_BYTES),
     ];
     for (kind, cap) in caps {
         let row = format!("\n| {kind} | {} |", grouped(cap));

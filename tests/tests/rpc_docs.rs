@@ -21,6 +21,9 @@ const VARYING: &[(&str, &str)] = &[
     ("mining_template", "/time"),
     ("mining_template", "/block"),
     ("mining_generate", "/0"),
+    ("tx_proof", "/tip_hash"),
+    ("tx_proof", "/proof"),
+    ("account_history", "/hash"),
     ("net_ban", "/until"),
     ("net_bans", "/0/until"),
 ];

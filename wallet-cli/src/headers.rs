@@ -44,6 +44,8 @@ pub(crate) struct Headers<'a> {
     best: VerifiedHeader,
     /// Where the newest headers are kept.
     cache: PathBuf,
+    /// Whether this is one node's word only, which is neither kept nor held against what was checked before.
+    apart: bool,
 }
 
 impl<'a> Headers<'a> {
@@ -53,7 +55,23 @@ impl<'a> Headers<'a> {
         let kept = read_cache(&cache).and_then(|kept| HeaderChain::from_cache(&chain.params, &kept).ok());
         let verified = kept.unwrap_or_else(|| HeaderChain::new(&chain.params));
         let best = *verified.tip();
-        Headers { chain, verified, best, cache }
+        Headers { chain, verified, best, cache, apart: false }
+    }
+
+    /// A copy to hear one node with, whatever its chain's work.
+    pub(crate) fn apart(&self) -> Headers<'a> {
+        Headers {
+            chain: self.chain,
+            verified: self.verified.clone(),
+            best: self.best,
+            cache: self.cache.clone(),
+            apart: true,
+        }
+    }
+
+    /// Answers from now on from what was heard with a copy, unless it has less work than was checked before.
+    pub(crate) fn adopt(&mut self, heard: Headers<'a>) -> Result<(), Failure> {
+        self.accept(heard.verified)
     }
 
     /// The last checked block.
@@ -127,6 +145,10 @@ impl<'a> Headers<'a> {
     /// Only a development chain is thrown away and started again all the time, from the same genesis.
     fn accept(&mut self, branch: HeaderChain<'a>) -> Result<(), Failure> {
         let (tip, best) = (*branch.tip(), self.best);
+        if self.apart {
+            self.verified = branch;
+            return Ok(());
+        }
         if tip.work() >= best.work() || self.chain.params.kind == ChainKind::Dev {
             self.best = tip;
             write_cache(&self.cache, &branch);

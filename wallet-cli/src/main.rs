@@ -2,7 +2,8 @@
 //!
 //! A command goes the same way each time: [`cli`] says what was typed; [`chain`] decides which genesis holds, from what
 //! the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
-//! words stand for; [`rpc`] asks nodes, and [`headers`] believes only the work that it has checked from genesis.
+//! words stand for; [`rpc`] asks nodes, [`headers`] believes only the work that it has checked from genesis, and [`nodes`]
+//! the heaviest of all chains that were told.
 //! [`commands`] put these together, and either report or fail with a [`error::Failure`].
 
 mod account;
@@ -14,6 +15,7 @@ mod files;
 mod headers;
 mod keystore;
 mod mnemonic;
+mod nodes;
 mod password;
 mod rpc;
 #[cfg(test)]

@@ -150,6 +150,31 @@ impl Client {
         self.chain = Some(chain);
     }
 
+    /// The nodes, in the order in which they were given.
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// The node that is asked first.
+    #[cfg(test)]
+    pub(crate) fn first(&self) -> &str {
+        &self.urls[self.current]
+    }
+
+    /// From now on, asks this node first.
+    pub(crate) fn prefer(&mut self, index: usize) {
+        self.current = index;
+    }
+
+    /// A client of one of the nodes alone, which must be of the chain that this one is bound to.
+    pub(crate) fn only(&self, index: usize) -> Result<Client, Failure> {
+        let url = self.urls[index].clone();
+        match self.check_chain(&url) {
+            Ok(()) => Ok(Client { agent: self.agent.clone(), urls: vec![url], current: 0, chain: self.chain }),
+            Err(reason) => Err(reason.into()),
+        }
+    }
+
     /// Calls `method` with positional `params` on the first node that answers.
     pub(crate) fn call<T: DeserializeOwned>(
         &mut self,
@@ -161,7 +186,8 @@ impl Client {
         for turn in 0..self.urls.len() {
             let index = (self.current + turn) % self.urls.len();
             let url = &self.urls[index];
-            let outcome = if index == self.current { Ok(()) } else { self.check_chain(url) };
+            let outcome =
+                if index == self.current { Ok(()) } else { self.check_chain(url).map_err(|error| error.to_string()) };
             match outcome.and_then(|()| self.post(url, &request)) {
                 Ok(answer) => {
                     self.current = index;
@@ -174,12 +200,19 @@ impl Client {
     }
 
     /// A node that takes over in the middle of a conversation must be of the same chain.
-    fn check_chain(&self, url: &str) -> Result<(), String> {
+    fn check_chain(&self, url: &str) -> Result<(), RpcError> {
         let Some(expected) = self.chain else { return Ok(()) };
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "node_info", "params": NO_PARAMS }).to_string();
-        let answer = self.post(url, &request)?;
-        let info: NodeInfo = result_of(&answer, url, "node_info").map_err(|error| error.to_string())?;
-        if info.chain_id == expected { Ok(()) } else { Err(format!("is on another chain, {}", info.chain_id)) }
+        let method = "node_info";
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": NO_PARAMS }).to_string();
+        let answer = self
+            .post(url, &request)
+            .map_err(|reason| RpcError::Unreachable(Reasons(vec![(url.to_owned(), reason)])))?;
+        let info: NodeInfo = result_of(&answer, url, method)?;
+        if info.chain_id == expected {
+            return Ok(());
+        }
+        let what = format!("it is on another chain, {}", info.chain_id);
+        Err(RpcError::Malformed { url: url.to_owned(), method, what })
     }
 
     /// The body of the answer, or why this node has none.

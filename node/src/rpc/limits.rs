@@ -56,6 +56,13 @@ pub(crate) const MAX_TIPS: usize = 100;
 /// Transactions in one page of the mempool: 500 of at most 1,200 bytes are 600 kB.
 pub(crate) const MAX_MEMPOOL_PAGE: u64 = 500;
 
+/// Entries in one page of an account's history, each of which may be in a block of its own, read whole: 100 of 2 MiB take
+/// about a second, and 120 kB in the reply.
+pub(crate) const MAX_HISTORY_PAGE: u64 = 100;
+
+/// How far a fee estimate looks: the mempool holds some five full blocks.
+pub(crate) const MAX_FEE_BLOCKS: u64 = 6;
+
 /// Threads that a caller may set to mine: more than any machine has cores.
 pub(crate) const MAX_MINING_THREADS: u64 = 1_024;
 
@@ -69,7 +76,7 @@ pub(crate) const MAX_BAN_SECONDS: u64 = 10 * 365 * 86_400;
 pub(crate) const DEFAULT_BAN_SECONDS: u64 = 86_400;
 
 /// The longest error message in characters: errors quote their input, and input can be long.
-pub(crate) const MAX_MESSAGE: usize = 300;
+pub(crate) const MAX_MESSAGE: usize = 1_000;
 
 /// The largest request: the hex of a block, and room for the rest of a request.
 pub(crate) fn max_request_bytes(params: &ChainParams) -> usize {

@@ -8,6 +8,7 @@ use crate::chain::Chain;
 use crate::cli::Options;
 use crate::error::Failure;
 use crate::headers::Headers;
+use crate::nodes;
 use crate::rpc::Client;
 
 /// Proves and prints the balance of `address`, or of the account that the flags select.
@@ -19,20 +20,22 @@ pub(crate) fn run(options: &Options, address: Option<&str>) -> Result<Report, Fa
         None => account::secret_key(options, &chain)?.account(),
     };
     let mut headers = Headers::load(&chain, &options.data_dir()?);
-    let (state, tip) = headers.prove(&mut client, &account)?;
+    let proved = nodes::prove(&mut client, &mut headers, &account)?;
+    let (state, tip) = (proved.account, proved.tip);
 
     let address = account::address(&account, &chain);
     let text = format!(
         "{} stones at {address}\n\
          height {} of chain {}, block {}\n\
          proved under the state of that block, whose {} headers from genesis were checked: {} expected hashes of work\n\
-         not proved: that no node elsewhere has a chain with more work",
+         not proved: that no node elsewhere has a chain with more work{}",
         state.balance.to_stones(),
         tip.height(),
         chain.params.name,
         tip.hash(),
         tip.height(),
         tip.work().value(),
+        proved.text(),
     );
     let json = json!({
         "address": address,
@@ -45,6 +48,7 @@ pub(crate) fn run(options: &Options, address: Option<&str>) -> Result<Report, Fa
         "time": tip.header().time,
         "work": tip.work(),
         "verified": "account proof under the state root of a header chain checked from genesis (work, difficulty, time)",
+        "nodes": proved.json(),
         "not_verified": "that no node elsewhere has a chain with more work",
     });
     Ok(Report { text, json })
@@ -62,7 +66,8 @@ mod tests {
         let ledger = Ledger::shared(dev_params());
         ledger.lock().unwrap().mine(3, 1);
         let dir = tempfile::tempdir().unwrap();
-        let cli = command(&node(&ledger), dir.path(), "--dev 2 balance");
+        let node = node(&ledger);
+        let cli = command(&node, dir.path(), "--dev 2 balance");
         let report = run(&cli.options, None).unwrap();
         assert!(report.text.starts_with("10000 stones at tdry1"), "{}", report.text);
         assert!(report.text.contains("3 headers from genesis were checked: 8 expected hashes"), "{}", report.text);
@@ -72,7 +77,7 @@ mod tests {
         assert_eq!(report.json["hash"], json!(ledger.lock().unwrap().tip().hash()));
 
         let other = report.json["address"].as_str().unwrap();
-        let named = run(&command(&node(&ledger), dir.path(), "balance").options, Some(other)).unwrap();
+        let named = run(&command(&node, dir.path(), "balance").options, Some(other)).unwrap();
         assert_eq!(named, report, "another's balance needs no key");
     }
 

@@ -23,6 +23,7 @@ use crate::chain::Chain;
 use crate::cli::{Options, Send};
 use crate::error::{ExitCode, Failure};
 use crate::headers::Headers;
+use crate::nodes::{self, Proved};
 use crate::rpc::{Client, NO_PARAMS, RpcError};
 
 /// How often `--wait` asks.
@@ -98,7 +99,7 @@ impl Session<'_, '_> {
         memo: Memo,
     ) -> Result<Transaction, Failure> {
         let from = key.account();
-        let (sender, tip) = self.headers.prove(self.client, &from)?;
+        let Proved { account: sender, tip, .. } = nodes::prove(self.client, self.headers, &from)?;
         let (recipient, _) = self.headers.prove(self.client, &to)?;
         let nonce = self.next_nonce(&from, &sender)?;
         let mut body = TransactionBody { from, to, amount, fee: fee.unwrap_or_default(), nonce, memo };

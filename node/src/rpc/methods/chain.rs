@@ -1,12 +1,16 @@
-//! `chain_head`, `chain_header`, `chain_headers`, `chain_block`, `chain_tips` and `tx_get`: reads of one snapshot.
+//! `chain_head`, `chain_header`, `chain_headers`, `chain_block`, `chain_tips`, `tx_get` and `tx_proof`: reads of one snapshot.
 
 use drystone_core::amount::Amount;
 use drystone_core::api::{
     BlockId, BlockInfo, BlockReply, ErrorCode, HeaderInfo, Hex, TipInfo, TipStatus, TransactionFields, TransactionInfo,
-    TransactionStatus,
+    TransactionProofInfo, TransactionStatus,
 };
 use drystone_core::block::{Block, Body, Header};
 use drystone_core::hash::Txid;
+use drystone_core::light::{AncestorProof, TransactionProof};
+use drystone_core::merkle;
+use drystone_core::params::ChainParams;
+use drystone_core::state::{StateKey, prove, prove_ancestor};
 use drystone_core::subsidy::subsidy_at;
 
 use crate::rpc::Rpc;
@@ -77,23 +81,86 @@ pub(super) fn transaction(call: &mut Call) -> Result<TransactionInfo, RpcError> 
         return Ok(describe_transaction(&call.rpc, transaction, TransactionStatus::Pending));
     }
     let snapshot = call.rpc.store.snapshot()?;
-    let Some(place) = snapshot.transaction_place(&txid)? else {
-        return Err(unknown_transaction(&snapshot, txid));
+    let Confirmed { record, body, index } = confirmed(&snapshot, txid)?;
+    let status = TransactionStatus::Confirmed {
+        height: record.height,
+        block_hash: record.hash,
+        index: index as u64,
+        confirmations: snapshot.tip()?.height - record.height + 1,
     };
-    let hash = snapshot.main_hash(place.height)?.ok_or(StoreError::Rotten(Record::Main(place.height)))?;
-    let record = snapshot.header(&hash)?.ok_or(StoreError::Rotten(Record::Header(hash)))?;
-    let mut transactions = held_body(&snapshot, &record)?.transactions;
+    Ok(describe_transaction(&call.rpc, body.transactions[index].clone(), status))
+}
+
+pub(super) fn proof(call: &mut Call) -> Result<TransactionProofInfo, RpcError> {
+    let txid: Txid = call.next()?;
+    let pending = call.engine(move |engine, _| engine.mempool().contains(&txid))?;
+    if pending {
+        let what = format_args!("transaction {txid} is in no block yet");
+        return Err(RpcError::new(ErrorCode::NotFound, what, "ask again when tx_get says that it is confirmed"));
+    }
+    let snapshot = call.rpc.store.snapshot()?;
+    let Confirmed { record, body, index } = confirmed(&snapshot, txid)?;
+    let tip = snapshot.tip()?;
+    let ancestor = if record.hash == tip.hash {
+        None
+    } else {
+        let history = prove(&snapshot, &StateKey::history())?;
+        Some(AncestorProof { history, path: prove_ancestor(&snapshot, tip.height, record.height)? })
+    };
+    let proof = TransactionProof {
+        transaction: body.transactions[index].clone(),
+        header: record.header,
+        height: record.height,
+        work: record.work,
+        index: index as u64,
+        count: body.transactions.len() as u64,
+        path: merkle::TRANSACTIONS.path(&body.leaves(), index + 1),
+        tip: tip.header,
+        tip_height: tip.height,
+        ancestor,
+    };
+    Ok(TransactionProofInfo {
+        txid,
+        height: record.height,
+        block_hash: record.hash,
+        tip_height: tip.height,
+        tip_hash: tip.hash,
+        proof: Hex(proof),
+    })
+}
+
+/// A confirmed transaction: its block, and its place there, from 0.
+struct Confirmed {
+    record: HeaderRecord,
+    body: Body,
+    index: usize,
+}
+
+/// Where a transaction is on the main chain.
+fn confirmed(snapshot: &Snapshot, txid: Txid) -> Result<Confirmed, RpcError> {
+    let Some(place) = snapshot.transaction_place(&txid)? else {
+        return Err(unknown_transaction(snapshot, txid));
+    };
+    let (record, body) = main_block(snapshot, place.height)?;
     let index = place.index as usize;
-    if index >= transactions.len() {
+    if index >= body.transactions.len() {
         return Err(StoreError::Rotten(Record::Transaction(txid)).into());
     }
-    let status = TransactionStatus::Confirmed {
-        height: place.height,
-        block_hash: hash,
-        index: u64::from(place.index),
-        confirmations: snapshot.tip()?.height - place.height + 1,
-    };
-    Ok(describe_transaction(&call.rpc, transactions.swap_remove(index), status))
+    Ok(Confirmed { record, body, index })
+}
+
+/// The main chain's block at a height that an index names.
+pub(super) fn main_block(snapshot: &Snapshot, height: u64) -> Result<(HeaderRecord, Body), RpcError> {
+    let hash = snapshot.main_hash(height)?.ok_or(StoreError::Rotten(Record::Main(height)))?;
+    let record = snapshot.header(&hash)?.ok_or(StoreError::Rotten(Record::Header(hash)))?;
+    let body = held_body(snapshot, &record)?;
+    Ok((record, body))
+}
+
+/// What the producer of a block earns: the subsidy and the fees.
+pub(super) fn reward(params: &ChainParams, height: u64, body: &Body) -> Amount {
+    let fees: u64 = body.transactions.iter().fold(0, |fees, transaction| fees.saturating_add(transaction.body.fee.0));
+    Amount(subsidy_at(params, height).0.saturating_add(fees))
 }
 
 /// The block that `id` names.
@@ -137,11 +204,10 @@ fn held_body(snapshot: &Snapshot, record: &HeaderRecord) -> Result<Body, RpcErro
 }
 
 fn block_info(rpc: &Rpc, header: HeaderInfo, body: &Body) -> BlockInfo {
-    let fees: u64 = body.transactions.iter().fold(0, |fees, transaction| fees.saturating_add(transaction.body.fee.0));
     BlockInfo {
         bytes: body.block_bytes() as u64,
         reward_to: rpc.address(&body.reward_to),
-        reward: Amount(subsidy_at(&rpc.params, header.height).0.saturating_add(fees)),
+        reward: reward(&rpc.params, header.height, body),
         transactions: body.transactions.iter().map(|tx| TransactionFields::new(&rpc.params, tx)).collect(),
         header,
     }

@@ -1,12 +1,13 @@
-//! `mempool_info` and `mempool_list`.
+//! `mempool_info`, `mempool_list` and `fee_estimate`.
 
 use drystone_core::address::decode_address;
-use drystone_core::api::{MempoolEntry, MempoolInfo, MempoolPage, TransactionFields};
+use drystone_core::amount::Amount;
+use drystone_core::api::{FeeEstimate, MempoolEntry, MempoolInfo, MempoolPage, TransactionFields};
 use drystone_core::key::AccountId;
 
 use crate::rpc::call::Call;
 use crate::rpc::error::RpcError;
-use crate::rpc::limits::MAX_MEMPOOL_PAGE;
+use crate::rpc::limits::{MAX_FEE_BLOCKS, MAX_MEMPOOL_PAGE};
 
 pub(super) fn info(call: &mut Call) -> Result<MempoolInfo, RpcError> {
     call.engine(|engine, now| {
@@ -18,6 +19,25 @@ pub(super) fn info(call: &mut Call) -> Result<MempoolInfo, RpcError> {
             min_fee_rate: mempool.min_fee_rate(now),
             gapped: mempool.gapped_len() as u64,
         }
+    })
+}
+
+pub(super) fn fee_estimate(call: &mut Call) -> Result<FeeEstimate, RpcError> {
+    let blocks = call.optional::<u64>()?.unwrap_or(1).clamp(1, MAX_FEE_BLOCKS);
+    let room = blocks * call.rpc.params.max_block_bytes;
+    call.engine(move |engine, now| {
+        let min_fee_rate = engine.mempool().min_fee_rate(now);
+        let mut bytes_ahead = 0;
+        for (score, transaction) in engine.mempool().by_score() {
+            let bytes = transaction.transaction().encoded_len() as u64;
+            if bytes_ahead + bytes > room {
+                // What stands here waits longer; to stand before it takes a little more.
+                let above = Amount(score.per_1000_bytes().0.saturating_add(1));
+                return FeeEstimate { blocks, fee_rate: above.max(min_fee_rate), min_fee_rate, bytes_ahead };
+            }
+            bytes_ahead += bytes;
+        }
+        FeeEstimate { blocks, fee_rate: min_fee_rate, min_fee_rate, bytes_ahead }
     })
 }
 

@@ -58,6 +58,7 @@ pub(super) const METHODS: &[Method] = &[
     open("account_proof", &["address"], |call| reply(call, account::proof)),
     open("mempool_info", &[], |call| reply(call, mempool::info)),
     open("mempool_list", &["cursor", "limit"], |call| reply(call, mempool::list)),
+    open("fee_estimate", &["blocks"], |call| reply(call, mempool::fee_estimate)),
     open("mining_template", &["address"], |call| reply(call, mining::template)),
     open("mining_submit", &["hex"], |call| reply(call, submit::block)),
     guarded("mining_set", &["threads"], |call| reply(call, mining::set)),
@@ -67,4 +68,6 @@ pub(super) const METHODS: &[Method] = &[
     guarded("net_ban", &["target", "seconds"], |call| reply(call, net::ban)),
     guarded("net_unban", &["target"], |call| reply(call, net::unban)),
     open("net_bans", &[], |call| reply(call, net::bans)),
+    open("tx_proof", &["txid"], |call| reply(call, chain::proof)),
+    open("account_history", &["address", "cursor", "limit"], |call| reply(call, account::history)),
 ];

@@ -5,6 +5,8 @@
 //! blocks below them obey the rules of bodies, and whether another chain has more work: ask several nodes, and keep the
 //! heaviest [branch](HeaderChain::branch_at).
 
+mod transaction;
+
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,8 @@ use crate::transaction::Transaction;
 use crate::validation::{
     CheckedHeader, ContextFailure, HeaderContext, HeaderError, check_header, check_header_in_context,
 };
+
+pub use transaction::TransactionProof;
 
 /// How many headers are kept, the tip's among them: 2,048 x 30 s are 17 hours of the main chain, in 0.5 MB. A deeper
 /// reorganisation is verified from genesis again.
@@ -622,6 +626,51 @@ mod tests {
         let path = merkle::TRANSACTIONS.path(&body.leaves(), 3);
         for (index, count) in [(2, 3), (4, 5)] {
             assert_eq!(verify_transaction(&root, &body.transactions[2], index, count, &path), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_transaction_is_proved_under_every_later_header_and_no_changed_proof_is_accepted() {
+        let params = dev_params();
+        let mut ledger = Ledger::new(&params);
+        ledger.mine(vec![]);
+        ledger.mine((0..3).map(|nonce| payment(&params, nonce)).collect());
+        let block = *ledger.chain.tip();
+        let body = ledger.bodies[2].clone();
+        for later in 0..4 {
+            let tip = *ledger.chain.tip();
+            let ancestor = (later > 0).then(|| {
+                let Ok(history) = prove(&ledger.state, &StateKey::history());
+                let Ok(path) = prove_ancestor(&ledger.state, tip.height, block.height);
+                AncestorProof { history, path }
+            });
+            let proof = TransactionProof {
+                transaction: body.transactions[1].clone(),
+                header: block.header,
+                height: block.height,
+                work: block.work,
+                index: 1,
+                count: 3,
+                path: merkle::TRANSACTIONS.path(&body.leaves(), 2),
+                tip: tip.header,
+                tip_height: tip.height,
+                ancestor,
+            };
+            assert_eq!((proof.verify(), proof.verify_under(&tip)), (Ok(()), Ok(())));
+            let bytes = encode(&proof);
+            for bit in 0..8 * bytes.len() {
+                let mut bytes = bytes.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let Ok(changed) = decode::<TransactionProof>(&bytes) else { continue };
+                // A place among the transactions helps to follow the path, and is not shown by it.
+                let place = TransactionProof { index: proof.index, count: proof.count, ..changed.clone() };
+                assert!(place == proof || changed.verify_under(&tip).is_err(), "bit {bit}");
+                // Nor, to whoever does not know the tip's, are heights, and the work where the block is the tip.
+                let work = if later == 0 { proof.work } else { place.work };
+                let known = TransactionProof { height: proof.height, tip_height: proof.tip_height, work, ..place };
+                assert!(known == proof || changed.verify().is_err() || changed.tip != proof.tip, "bit {bit}");
+            }
+            ledger.mine(vec![]);
         }
     }
 }
