@@ -127,3 +127,49 @@ fn payments_go_on_after_a_kill() {
     assert_eq!(balance(&node, &["--dev", "1"]), ALLOCATION + 100_000_000 * payments);
     assert_supply_is_exact(root.path(), node);
 }
+
+/// Signed without a node, bumped, taken back, listed and proved: each step by the command that the one before names.
+#[test]
+fn a_payment_can_be_signed_elsewhere_hastened_taken_back_listed_and_proved() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0"]);
+    let mine = |count: u64| {
+        node.call("mining_generate", serde_json::json!([count, address(9)])).expect("a development chain");
+    };
+    mine(2);
+    let at = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+    let (signed, receipt) = (at("signed.json"), at("receipt.json"));
+    let nobody = ["--rpc", "127.0.0.1:1", "--chain", "dev"];
+    let mut alone = program("drystone-wallet", root.path());
+    alone.args(nobody).args(["--dev", "0", "sign", &address(1), "2.5", "--fee", "0.001", "--nonce", "0"]);
+    let made = run(alone.args(["--out", &signed]));
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stdout.contains("drystone-wallet broadcast"), "{made:?}");
+    let sent = json_of(&node.wallet(&["--json", "broadcast", &signed]));
+
+    let second = json_of(&node.wallet(&["--dev", "0", "--json", "send", &address(1), "1"]));
+    let bumped = json_of(&node.wallet(&["--dev", "0", "--json", "bump", second["txid"].as_str().unwrap()]));
+    assert_eq!((&bumped["nonce"], &bumped["amount"]), (&second["nonce"], &second["amount"]));
+    assert!(chips(&bumped["fee"]) > chips(&second["fee"]));
+    let gone = node.wallet(&["--dev", "0", "bump", second["txid"].as_str().unwrap()]);
+    assert_eq!(gone.code, Some(7), "{gone:?}");
+    let listed = json_of(&node.wallet(&["--dev", "0", "--json", "history"]));
+    assert_eq!(listed["waiting"].as_array().map(Vec::len), Some(2), "{listed}");
+    assert_eq!(listed["waiting"][1]["txid"], bumped["txid"]);
+    let cancelled = json_of(&node.wallet(&["--dev", "0", "--json", "cancel", bumped["txid"].as_str().unwrap()]));
+    assert_eq!((chips(&cancelled["amount"]), &cancelled["to"]), (0, &cancelled["from"]));
+    mine(3);
+
+    let listed = json_of(&node.wallet(&["--dev", "0", "--json", "history"]));
+    let roles: Vec<&str> =
+        listed["entries"].as_array().unwrap().iter().map(|entry| entry["role"].as_str().unwrap()).collect();
+    assert_eq!(
+        (roles, chips(&listed["balance"])),
+        (vec!["paid_itself", "paid"], ALLOCATION - 250_000_000 - 100_000 - chips(&cancelled["fee"]))
+    );
+    let made = json_of(&node.wallet(&["--json", "receipt", sent["txid"].as_str().unwrap(), "--out", &receipt]));
+    assert_eq!(made["block_height"], 3);
+    let mut alone = program("drystone-wallet", root.path());
+    let checked = json_of(&run(alone.args(nobody).args(["--json", "verify-receipt", &receipt])));
+    assert_eq!((&checked["txid"], &checked["confirmations"]), (&sent["txid"], &serde_json::json!(3)));
+}

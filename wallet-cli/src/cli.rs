@@ -112,6 +112,76 @@ pub(crate) enum Command {
     },
     /// Pay someone.
     Send(Send),
+    /// Print what an account paid, received and earned, and what waits.
+    History {
+        /// Whose history [default: the account's own].
+        address: Option<String>,
+        /// How many entries, the newest.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Sign a payment on a machine without a network, for another one to broadcast.
+    Sign(Sign),
+    /// Check a signed payment and hand it in.
+    Broadcast {
+        /// The file that `sign` made.
+        file: PathBuf,
+        /// Return only when the payment is in a block.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Pay more for a payment that waits, so that miners take it sooner.
+    Bump(Replace),
+    /// Take a payment back that waits: one of nothing to yourself takes its place.
+    Cancel(Replace),
+    /// Prove that a payment is in the chain, in a file that needs no node to be checked.
+    Receipt {
+        /// The payment's transaction id.
+        txid: String,
+        /// Write the receipt to this new file instead of printing it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Check a receipt, without asking anybody.
+    VerifyReceipt {
+        /// The file that `receipt` made.
+        file: PathBuf,
+    },
+}
+
+/// The payment that `sign` makes.
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// The recipient's address.
+    pub(crate) to: String,
+    /// How much, in stones, such as 12.5.
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) amount: String,
+    /// What the miner receives, in stones.
+    #[arg(long, value_name = "STONES", allow_hyphen_values = true)]
+    pub(crate) fee: String,
+    /// How many payments the account has made before: the nonce that `balance --json` shows, and what waits.
+    #[arg(long, value_name = "N")]
+    pub(crate) nonce: u64,
+    /// A public note that travels with the payment, at most 256 bytes.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) memo: String,
+    /// Write the signed payment to this new file instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// The payment that `bump` and `cancel` replace.
+#[derive(Debug, Args)]
+pub(crate) struct Replace {
+    /// The payment's transaction id.
+    pub(crate) txid: String,
+    /// What the miner receives, in stones [default: what a replacement costs at least, up to 0.01].
+    #[arg(long, value_name = "STONES", allow_hyphen_values = true)]
+    pub(crate) fee: Option<String>,
+    /// Return only when the replacement is in a block.
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 /// The payment that `send` makes.

@@ -10,6 +10,7 @@ mod account;
 mod chain;
 mod cli;
 mod commands;
+mod document;
 mod error;
 mod files;
 mod headers;
@@ -17,6 +18,7 @@ mod keystore;
 mod mnemonic;
 mod nodes;
 mod password;
+mod payment;
 mod rpc;
 #[cfg(test)]
 mod testing;
@@ -30,6 +32,7 @@ use clap::error::ErrorKind;
 
 use cli::{Cli, Command};
 use commands::Report;
+use commands::replace::With;
 use error::{ExitCode, Failure};
 
 fn main() -> ProcessExit {
@@ -50,6 +53,13 @@ fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Address => commands::address::run(&cli.options),
         Command::Balance { address } => commands::balance::run(&cli.options, address.as_deref()),
         Command::Send(send) => commands::send::run(&cli.options, send),
+        Command::History { address, limit } => commands::history::run(&cli.options, address.as_deref(), *limit),
+        Command::Sign(sign) => commands::sign::run(&cli.options, sign),
+        Command::Broadcast { file, wait } => commands::sign::broadcast(&cli.options, file, *wait),
+        Command::Bump(replace) => commands::replace::run(&cli.options, replace, With::Itself),
+        Command::Cancel(replace) => commands::replace::run(&cli.options, replace, With::Nothing),
+        Command::Receipt { txid, out } => commands::receipt::run(&cli.options, txid, out.as_deref()),
+        Command::VerifyReceipt { file } => commands::receipt::verify(&cli.options, file),
     }
 }
 

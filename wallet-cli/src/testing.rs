@@ -11,15 +11,19 @@ use clap::Parser;
 use drystone_core::address::decode_address;
 use drystone_core::amount::Amount;
 use drystone_core::api::{
-    BlockId, ErrorCode, ErrorData, HeaderInfo, Hex, TransactionFields, TransactionInfo, TransactionStatus,
+    AccountEvent, AccountHistory, AccountRole, BlockId, ErrorCode, ErrorData, HeaderInfo, Hex, MempoolEntry,
+    MempoolPage, TransactionFields, TransactionInfo, TransactionProofInfo, TransactionStatus,
 };
 use drystone_core::block::{Block, Body, Header};
 use drystone_core::difficulty::{ParentTimes, next_bits};
 use drystone_core::hash::Txid;
 use drystone_core::key::AccountId;
+use drystone_core::light::{AncestorProof, TransactionProof};
+use drystone_core::merkle;
 use drystone_core::params::ChainParams;
 use drystone_core::pow::Work;
 use drystone_core::state::{self, Account, Leaf, MemoryState, StateKey};
+use drystone_core::subsidy::subsidy_at;
 use drystone_core::transaction::Transaction;
 use drystone_core::validation::{Executor, Parent, check_header};
 use serde_json::{Value, json};
@@ -269,6 +273,52 @@ impl Ledger {
                 self.mempool.push(transaction.clone());
                 json!(transaction.txid())
             }
+            "account_history" => {
+                let id = account()?;
+                let mut entries = self.history(&id);
+                let from = params[1].as_str().map_or(0, |cursor| cursor.parse::<usize>().unwrap());
+                let limit = params[2].as_u64().unwrap() as usize;
+                let next = (from + limit < entries.len()).then(|| (from + limit).to_string());
+                entries = entries.into_iter().skip(from).take(limit).collect();
+                let (height, hash) = (self.height(), self.tip().hash());
+                json!(AccountHistory { address: params[0].as_str().unwrap().into(), height, hash, entries, next })
+            }
+            "mempool_list" => {
+                let fields = |transaction| TransactionFields::new(&self.chain.params, transaction);
+                let transactions = self.mempool.iter().map(|transaction| MempoolEntry {
+                    transaction: fields(transaction),
+                    bytes: 160,
+                    score: Some(Amount(1000)),
+                });
+                json!(MempoolPage { transactions: transactions.collect(), next: None })
+            }
+            "tx_proof" => {
+                let txid: Txid = serde_json::from_value(params[0].clone()).unwrap();
+                let (_, status) = self.find(txid).ok_or_else(not_found)?;
+                let TransactionStatus::Confirmed { height, block_hash, index, .. } = status else {
+                    return Err(not_found());
+                };
+                let (block, tip) = (&self.blocks[height as usize], self.height());
+                let ancestor = (height < tip).then(|| {
+                    let Ok(history) = state::prove(&self.state, &StateKey::history());
+                    let Ok(path) = state::prove_ancestor(&self.state, tip, height);
+                    AncestorProof { history, path }
+                });
+                let proof = TransactionProof {
+                    transaction: block.body.transactions[index as usize].clone(),
+                    header: block.header,
+                    height,
+                    work: self.work(height),
+                    index,
+                    count: block.body.transactions.len() as u64,
+                    path: merkle::TRANSACTIONS.path(&block.body.leaves(), index as usize + 1),
+                    tip: *self.tip(),
+                    tip_height: tip,
+                    ancestor,
+                };
+                let (tip_height, tip_hash, proof) = (tip, self.tip().hash(), Hex(proof));
+                json!(TransactionProofInfo { txid, height, block_hash, tip_height, tip_hash, proof })
+            }
             "tx_get" => {
                 let txid: Txid = serde_json::from_value(params[0].clone()).unwrap();
                 let (transaction, status) = self.find(txid).ok_or_else(not_found)?;
@@ -278,6 +328,39 @@ impl Ledger {
             _ => return Err((ErrorCode::UnknownMethod, format!("no method {method}"))),
         };
         Ok(value)
+    }
+
+    /// All entries of an account, newest first.
+    fn history(&self, id: &AccountId) -> Vec<AccountEvent> {
+        let mut entries = Vec::new();
+        for (height, block) in (0..).zip(&self.blocks) {
+            let event = |role, reward: Option<Amount>, transaction: Option<&Transaction>| AccountEvent {
+                height,
+                block_hash: block.header.hash(),
+                time: block.header.time,
+                confirmations: self.height() + 1 - height,
+                role,
+                reward,
+                matures: reward.map(|_| height + self.chain.params.maturity),
+                transaction: transaction.map(|transaction| TransactionFields::new(&self.chain.params, transaction)),
+            };
+            if height > 0 && block.body.reward_to == *id {
+                let fees: u64 = block.body.transactions.iter().map(|transaction| transaction.body.fee.0).sum();
+                let reward = Amount(subsidy_at(&self.chain.params, height).0 + fees);
+                entries.push(event(AccountRole::Earned, Some(reward), None));
+            }
+            for transaction in &block.body.transactions {
+                let role = match (transaction.body.from == *id, transaction.body.to == *id) {
+                    (true, true) => AccountRole::PaidItself,
+                    (true, false) => AccountRole::Paid,
+                    (false, true) => AccountRole::Received,
+                    (false, false) => continue,
+                };
+                entries.push(event(role, None, Some(transaction)));
+            }
+        }
+        entries.reverse();
+        entries
     }
 
     fn find(&self, txid: Txid) -> Option<(Transaction, TransactionStatus)> {

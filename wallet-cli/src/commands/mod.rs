@@ -2,8 +2,12 @@
 
 pub(crate) mod address;
 pub(crate) mod balance;
+pub(crate) mod history;
 pub(crate) mod new;
+pub(crate) mod receipt;
+pub(crate) mod replace;
 pub(crate) mod send;
+pub(crate) mod sign;
 
 use serde_json::Value;
 

@@ -1,0 +1,294 @@
+//! `history`: what an account paid, received and earned, with the balance after each, and what still waits.
+//!
+//! A node lists it and nothing proves a list complete. But what it adds up to is proved: a list that leaves out, invents or
+//! changes an amount comes to another balance than the account has.
+
+use std::collections::BTreeMap;
+
+use drystone_core::address::encode_address;
+use drystone_core::amount::Amount;
+use drystone_core::api::{AccountEvent, AccountHistory, AccountRole, MempoolEntry, MempoolPage};
+use drystone_core::key::AccountId;
+use serde_json::{Value, json};
+
+use super::Report;
+use crate::account;
+use crate::chain::Chain;
+use crate::cli::Options;
+use crate::error::{ExitCode, Failure};
+use crate::headers::Headers;
+use crate::nodes;
+use crate::rpc::{Client, RpcError};
+
+/// How often the tip may move while the pages are read.
+const MAX_TRIES: u32 = 5;
+/// The longest history that is read: a thousand pages.
+const MAX_ENTRIES: usize = 100_000;
+/// Entries of one page, and transactions of one page of the mempool: more than wait of an account.
+const PAGE: u64 = 100;
+
+/// An entry, and the balance once it counts.
+struct Line {
+    event: AccountEvent,
+    /// Nothing while a reward has not matured.
+    balance: Option<Amount>,
+}
+
+/// Prints the newest `limit` entries of `address`, or of the account that the flags select.
+pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Result<Report, Failure> {
+    let mut client = Client::new(&options.nodes(), options.timeout())?;
+    let chain = Chain::of_node(options, &mut client)?;
+    let account = match address {
+        Some(address) => account::parse(address, &chain)?,
+        None => account::secret_key(options, &chain)?.account(),
+    };
+    let address = account::address(&account, &chain);
+    let mut headers = Headers::load(&chain, &options.data_dir()?);
+    for _ in 0..MAX_TRIES {
+        let proved = nodes::prove(&mut client, &mut headers, &account)?;
+        let Some(events) = entries(&mut client, &address, &proved)? else { continue };
+        let lines = running(events, &account, &chain, proved.tip.height());
+        let last = lines.iter().rev().find_map(|line| line.balance).unwrap_or(allocation(&account, &chain));
+        if last != proved.account.balance {
+            return Err(Failure::new(
+                ExitCode::BadAnswer,
+                format!(
+                    "the node's list comes to {} stones, and {} are proved: it is incomplete or false",
+                    last.to_stones(),
+                    proved.account.balance.to_stones()
+                ),
+                "ask another node with --rpc URL",
+            ));
+        }
+        let waiting = waiting(&mut client, &account, &address, &chain)?;
+        return Ok(report(&address, &proved, &lines, &waiting, limit));
+    }
+    let what = format!("the node's chain changed {MAX_TRIES} times while it was read");
+    Err(Failure::new(ExitCode::BadAnswer, what, "run the command again, or ask another node with --rpc URL"))
+}
+
+/// All entries of the main chain up to the proved tip, oldest first; nothing where the node has moved on meanwhile.
+fn entries(client: &mut Client, address: &str, proved: &nodes::Proved) -> Result<Option<Vec<AccountEvent>>, Failure> {
+    let (mut cursor, mut all): (Option<String>, Vec<AccountEvent>) = (None, Vec::new());
+    loop {
+        let page: AccountHistory = client.call("account_history", (address, &cursor, PAGE))?;
+        if page.hash != proved.tip.hash() {
+            return Ok(None);
+        }
+        all.extend(page.entries);
+        if page.next.is_none() || all.len() > MAX_ENTRIES {
+            all.reverse();
+            return Ok(Some(all));
+        }
+        cursor = page.next;
+    }
+}
+
+/// What genesis gave the account.
+fn allocation(account: &AccountId, chain: &Chain) -> Amount {
+    let own = chain.params.allocations.iter().find(|allocation| allocation.account == *account);
+    own.map_or(Amount::ZERO, |allocation| allocation.amount)
+}
+
+/// The entries, oldest first, each with the balance after it. A reward counts when it matures, and stands there.
+fn running(events: Vec<AccountEvent>, account: &AccountId, chain: &Chain, tip: u64) -> Vec<Line> {
+    // Within a block transfers come first, in their order, and then what matures.
+    let mut ordered = BTreeMap::new();
+    for (place, event) in events.into_iter().enumerate() {
+        let counts_at = event.matures.unwrap_or(event.height);
+        ordered.insert((counts_at, event.matures.is_some(), place), event);
+    }
+    let mut balance = allocation(account, chain).0;
+    let line = |((counts_at, ..), event): ((u64, bool, usize), AccountEvent)| {
+        let of = |event: &AccountEvent| event.transaction.as_ref().map_or((0, 0), |paid| (paid.amount.0, paid.fee.0));
+        let (amount, fee) = of(&event);
+        // What a node invents may add up to anything; the proof says whether it is right.
+        balance = match event.role {
+            AccountRole::Earned if counts_at > tip => return Line { event, balance: None },
+            AccountRole::Earned => balance.wrapping_add(event.reward.unwrap_or(Amount::ZERO).0),
+            AccountRole::Received => balance.wrapping_add(amount),
+            AccountRole::Paid => balance.wrapping_sub(amount.wrapping_add(fee)),
+            AccountRole::PaidItself => balance.wrapping_sub(fee),
+        };
+        Line { event, balance: Some(Amount(balance)) }
+    };
+    ordered.into_iter().map(line).collect()
+}
+
+/// The account's own transactions that wait at the node.
+fn waiting(
+    client: &mut Client,
+    account: &AccountId,
+    address: &str,
+    chain: &Chain,
+) -> Result<Vec<MempoolEntry>, RpcError> {
+    // The list is by account and nonce, and a cursor names what came before.
+    let mut before = *account;
+    for byte in before.0.iter_mut().rev() {
+        let (less, borrow) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrow {
+            break;
+        }
+    }
+    let cursor = format!("{}/{}", encode_address(&chain.params.address_prefix, &before), u64::MAX);
+    let page: MempoolPage = client.call("mempool_list", (cursor, PAGE))?;
+    Ok(page.transactions.into_iter().take_while(|entry| entry.transaction.from == address).collect())
+}
+
+fn report(address: &str, proved: &nodes::Proved, lines: &[Line], waiting: &[MempoolEntry], limit: usize) -> Report {
+    let mut text = format!(
+        "{} stones at {address}, height {}, {} entries, newest first\n",
+        proved.account.balance.to_stones(),
+        proved.tip.height(),
+        lines.len()
+    );
+    for entry in waiting {
+        let MempoolEntry { transaction, score, .. } = entry;
+        let gap = if score.is_some() { "" } else { ", for one with a lower nonce" };
+        text += &format!(
+            "waits{gap}: pays {} to {}, fee {}, nonce {}, txid {}\n",
+            transaction.amount.to_stones(),
+            transaction.to,
+            transaction.fee.to_stones(),
+            transaction.nonce,
+            transaction.txid
+        );
+    }
+    for line in lines.iter().rev().take(limit) {
+        text += &describe(line);
+        text.push('\n');
+    }
+    if lines.len() > limit {
+        text += &format!("{} older ones: see them with --limit {}\n", lines.len() - limit, lines.len());
+    }
+    if waiting.iter().any(|entry| entry.score.is_none()) {
+        text += "a payment that waits for a lower nonce goes on once that is sent: drystone-wallet send\n";
+    } else if !waiting.is_empty() {
+        text += "what waits can be hastened or taken back: drystone-wallet bump TXID, drystone-wallet cancel TXID\n";
+    }
+    text += "checked: the list adds up to the proved balance";
+    text += &proved.text();
+    let entries: Vec<Value> = lines.iter().rev().take(limit).map(json_of).collect();
+    let json = json!({
+        "address": address,
+        "balance": proved.account.balance,
+        "height": proved.tip.height(),
+        "hash": proved.tip.hash(),
+        "waiting": waiting,
+        "entries": entries,
+        "older": lines.len().saturating_sub(limit),
+        "nodes": proved.json(),
+        "verified": "the entries add up to the balance, which is proved under a header chain checked from genesis",
+    });
+    Report { text, json }
+}
+
+fn json_of(Line { event, balance }: &Line) -> Value {
+    let mut value = json!(event);
+    value["balance"] = json!(balance);
+    value
+}
+
+fn describe(Line { event, balance }: &Line) -> String {
+    let AccountEvent { height, confirmations, role, reward, matures, transaction, .. } = event;
+    let what = match (role, transaction) {
+        (AccountRole::Received, Some(paid)) => format!("+{} from {}", paid.amount.to_stones(), paid.from),
+        (AccountRole::Paid, Some(paid)) => {
+            format!("-{} to {}, fee {}", paid.amount.to_stones(), paid.to, paid.fee.to_stones())
+        }
+        (AccountRole::PaidItself, Some(paid)) => format!("paid itself, fee {}", paid.fee.to_stones()),
+        _ => format!("+{} earned by mining", reward.unwrap_or(Amount::ZERO).to_stones()),
+    };
+    let after = match balance {
+        Some(balance) => format!("balance {}", balance.to_stones()),
+        None => format!("matures at height {}", matures.unwrap_or(*height)),
+    };
+    let txid = transaction.as_ref().map_or(String::new(), |paid| format!(", txid {}", paid.txid));
+    format!("block {height}, {confirmations} confirmation(s): {what}; {after}{txid}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeNode, Ledger, command, node, node_with};
+    use drystone_core::genesis::dev_params;
+    use drystone_core::key::SecretKey;
+    use drystone_core::transaction::{Memo, TransactionBody};
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    /// The account that `mine(_, 7)` rewards.
+    const MINER: AccountId = AccountId([7; 32]);
+
+    fn pay(ledger: &Arc<Mutex<Ledger>>, from: u8, to: AccountId, amount: u64, nonce: u64) {
+        let (mut ledger, key) = (ledger.lock().unwrap(), SecretKey::dev(from));
+        let (amount, fee) = (Amount(amount), Amount(160));
+        let body = TransactionBody { from: key.account(), to, amount, fee, nonce, memo: Memo::default() };
+        let transaction = body.sign(&ledger.chain.id, &key);
+        ledger.mempool.push(transaction);
+    }
+
+    fn history(node: &FakeNode, directory: &Path, account: AccountId, limit: usize) -> Result<Report, Failure> {
+        let options = command(node, directory, "history").options;
+        run(&options, Some(&account::address(&account, &Chain::from(dev_params()))), limit)
+    }
+
+    /// Account 0 pays often enough for several pages, receives, pays itself, and earns.
+    fn busy() -> (Arc<Mutex<Ledger>>, tempfile::TempDir) {
+        let ledger = Ledger::shared(dev_params());
+        for nonce in 0..130 {
+            pay(&ledger, 0, if nonce % 9 == 0 { SecretKey::dev(0).account() } else { MINER }, 1_000_000 + nonce, nonce);
+            ledger.lock().unwrap().mine(1, 7);
+        }
+        pay(&ledger, 1, SecretKey::dev(0).account(), 77_000_000, 0);
+        ledger.lock().unwrap().mine(1, 7);
+        pay(&ledger, 0, MINER, 5_000_000, 130);
+        (ledger, tempfile::tempdir().unwrap())
+    }
+
+    #[test]
+    fn what_is_listed_adds_up_to_what_is_proved() {
+        let (ledger, dir) = busy();
+        let node = node(&ledger);
+        let report = history(&node, dir.path(), SecretKey::dev(0).account(), 3).unwrap();
+        assert_eq!((report.json["entries"].as_array().unwrap().len(), &report.json["older"]), (3, &json!(128)));
+        assert_eq!(report.json["entries"][0]["balance"], report.json["balance"]);
+        assert_eq!(report.json["entries"][0]["role"], "received");
+        let before: u64 = report.json["entries"][1]["balance"].as_str().unwrap().parse().unwrap();
+        assert_eq!(report.json["balance"], json!((before + 77_000_000).to_string()));
+        assert_eq!(report.json["waiting"][0]["nonce"], 130);
+        assert!(report.text.contains("+0.77 from tdry1") && report.text.contains("bump TXID"), "{}", report.text);
+
+        // Rewards count when they mature, and those to come are shown without a balance.
+        let report = history(&node, dir.path(), MINER, 1000).unwrap();
+        let entries = report.json["entries"].as_array().unwrap();
+        let immature = entries.iter().filter(|entry| entry["balance"].is_null()).count() as u64;
+        assert_eq!(immature, dev_params().maturity);
+        assert!(report.text.contains("matures at height 141"), "{}", report.text);
+        let stranger = history(&node, dir.path(), AccountId([9; 32]), 3).unwrap();
+        assert_eq!((&stranger.json["balance"], &stranger.json["entries"]), (&json!("0"), &json!([])));
+    }
+
+    #[test]
+    fn a_list_that_lacks_an_entry_or_has_another_amount_is_refused() {
+        let (ledger, dir) = busy();
+        let change: [fn(&mut Value); 3] = [
+            |value| {
+                value["entries"].as_array_mut().unwrap().remove(0);
+            },
+            |value| value["entries"][0]["transaction"]["amount"] = json!("77000001"),
+            |value| value["entries"][0]["role"] = json!("paid"),
+        ];
+        for change in change {
+            let liar = node_with(&ledger, move |method, value| {
+                if method == "account_history" {
+                    change(value);
+                }
+            });
+            let failure = history(&liar, dir.path(), SecretKey::dev(0).account(), 3).unwrap_err();
+            assert_eq!(failure.code, ExitCode::BadAnswer);
+            assert!(failure.message.contains("incomplete or false"), "{failure}");
+        }
+    }
+}
