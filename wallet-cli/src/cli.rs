@@ -103,6 +103,8 @@ pub(crate) enum Command {
         #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ACCOUNT)))]
         accounts: u32,
     },
+    /// Make a keystore from the 24 words that `new` printed, with the accounts that were used.
+    Restore(Restore),
     /// Print the address of an account.
     Address,
     /// Print a balance that is proved against headers checked from genesis.
@@ -142,11 +144,28 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Print what a shell needs to complete command lines.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Check a receipt, without asking anybody.
     VerifyReceipt {
         /// The file that `receipt` made.
         file: PathBuf,
     },
+}
+
+/// What `restore` makes a keystore from.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// Read the words from this file instead of from standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) words_file: Option<PathBuf>,
+    /// How many accounts to use [default: those that a node shows to have been used].
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ACCOUNT)))]
+    pub(crate) accounts: Option<u32>,
 }
 
 /// The payment that `sign` makes.

@@ -27,8 +27,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode as ProcessExit;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
+use serde_json::json;
 
 use cli::{Cli, Command};
 use commands::Report;
@@ -50,6 +52,8 @@ fn main() -> ProcessExit {
 fn run(cli: &Cli) -> Result<Report, Failure> {
     match &cli.command {
         Command::New { accounts } => commands::new::run(&cli.options, *accounts),
+        Command::Restore(restore) => commands::restore::run(&cli.options, restore),
+        Command::Completions { shell } => Ok(completions(*shell)),
         Command::Address => commands::address::run(&cli.options),
         Command::Balance { address } => commands::balance::run(&cli.options, address.as_deref()),
         Command::Send(send) => commands::send::run(&cli.options, send),
@@ -61,6 +65,14 @@ fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Receipt { txid, out } => commands::receipt::run(&cli.options, txid, out.as_deref()),
         Command::VerifyReceipt { file } => commands::receipt::verify(&cli.options, file),
     }
+}
+
+/// What a shell needs to complete command lines, from their definition.
+fn completions(shell: Shell) -> Report {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "drystone-wallet", &mut script);
+    let text = String::from_utf8_lossy(&script).trim_end().to_owned();
+    Report { json: json!({ "shell": shell.to_string(), "script": text }), text }
 }
 
 /// The parser's first paragraph says what is wrong; after it comes the usage, which `--help` shows in full.

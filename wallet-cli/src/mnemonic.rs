@@ -9,6 +9,7 @@
 use bip39::{Language, Mnemonic};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha512;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// The secret behind all accounts of a wallet: 256 bits, so 24 words.
@@ -41,6 +42,44 @@ pub(crate) fn words(entropy: &Entropy) -> Zeroizing<String> {
         phrase.push_str(word);
     }
     phrase
+}
+
+/// Why words are not those of a wallet. It repeats none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum WordsError {
+    /// Other than 24.
+    #[error("they are {0} words")]
+    Count(usize),
+    /// Not in the list of BIP-39; counted from 1.
+    #[error("word {0} is not in the list of such words")]
+    Unknown(usize),
+    /// All words are in the list, and together they are none that was given out.
+    #[error("their checksum is wrong: a word or the order is another")]
+    Checksum,
+}
+
+/// The entropy that 24 words stand for, in whatever case and with whatever space between them.
+pub(crate) fn parse(text: &str) -> Result<Entropy, WordsError> {
+    let mut phrase = Zeroizing::new(String::with_capacity(text.len()));
+    let mut count = 0;
+    for word in text.split_whitespace() {
+        if count > 0 {
+            phrase.push(' ');
+        }
+        phrase.extend(word.chars().map(|letter| letter.to_ascii_lowercase()));
+        count += 1;
+    }
+    if count != 24 {
+        return Err(WordsError::Count(count));
+    }
+    let mnemonic = Mnemonic::parse_in_normalized(Language::English, &phrase).map_err(|error| match error {
+        bip39::Error::UnknownWord(index) => WordsError::Unknown(index + 1),
+        _ => WordsError::Checksum,
+    })?;
+    let (bytes, length) = mnemonic.to_entropy_array();
+    let mut entropy = Entropy::default();
+    entropy.copy_from_slice(&Zeroizing::new(bytes)[..length]);
+    Ok(entropy)
 }
 
 /// The ed25519 secret seed of an account. Accounts past [`MAX_ACCOUNT`] do not exist.

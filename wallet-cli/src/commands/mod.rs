@@ -6,6 +6,7 @@ pub(crate) mod history;
 pub(crate) mod new;
 pub(crate) mod receipt;
 pub(crate) mod replace;
+pub(crate) mod restore;
 pub(crate) mod send;
 pub(crate) mod sign;
 
