@@ -135,6 +135,15 @@ pub struct MiningStatus {
     pub refusal: Option<String>,
 }
 
+/// `node_backup`: a copy of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupMade {
+    /// The file.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// `chain_head` and `chain_header`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderInfo {

@@ -36,6 +36,13 @@ pub(crate) enum Command {
     Ban(BanOptions),
     /// Take a ban back.
     Unban(UnbanOptions),
+    /// Have a running node copy its ledger, as it is at one moment, into a new file.
+    Backup(BackupOptions),
+    /// Print what a shell needs to complete command lines.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// What every running node understands.
@@ -145,6 +152,16 @@ pub(crate) struct PeersOptions {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `backup` understands.
+#[derive(Debug, Args)]
+pub(crate) struct BackupOptions {
+    /// The file, which must not exist yet; on the node's machine.
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) node: OwnNode,
 }
 
 /// What `ban` understands.

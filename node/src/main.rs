@@ -18,8 +18,8 @@ mod workers;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind as Usage;
+use clap::{CommandFactory, Parser};
 
 use crate::cli::{Cli, Command};
 use crate::config::Config;
@@ -56,7 +56,16 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Peers(options) => print(&commands::peers::execute(options)?),
         Command::Ban(options) => print(&commands::bans::ban(options)?),
         Command::Unban(options) => print(&commands::bans::unban(options)?),
+        Command::Backup(options) => print(&commands::backup::execute(options)?),
+        Command::Completions { shell } => print(&completions(shell)),
     }
+}
+
+/// What a shell needs to complete command lines, from their definition.
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "drystone-node", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// The parser's first paragraph says what is wrong; after it comes the usage, which `--help` shows in full.

@@ -22,7 +22,7 @@ use drystone_core::miner::{Control, Job, mine};
 use drystone_core::state::{Leaf, StateKey};
 use drystone_core::transaction::{Memo, Transaction, TransactionBody};
 use drystone_tests::chain::TestChain;
-use drystone_tests::program::{Node, Response, program, read_response, run};
+use drystone_tests::program::{Node, Response, eventually, program, read_response, run};
 use drystone_tests::scrape::Scrape;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, from_value, json, to_value};
@@ -385,6 +385,38 @@ fn pages_of_strangers_are_kept_out() {
         let response = node.request(method, "/rpc", &[("content-type", "application/json")], &request).unwrap();
         assert_eq!(response.status, 405, "{method}");
     }
+}
+
+/// A copy that is made while blocks arrive is a ledger of its own, whole and sound.
+#[test]
+fn a_running_node_copies_its_ledger() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "1"]);
+    eventually("a few blocks", || (get::<HeaderInfo>(&node, "chain_head", json!([])).height > 3).then_some(()));
+    let data = root.path().join("copied");
+    std::fs::create_dir(&data).unwrap();
+    let file = data.join("ledger.redb");
+    let command = |arguments: &[&str]| {
+        let mut command = program("drystone-node", root.path());
+        run(command.args(arguments).arg("--data-dir").arg(&node.data_dir))
+    };
+    let made = command(&["backup", file.to_str().unwrap()]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stdout.contains("drystone-node verify"), "{made:?}");
+    let again = command(&["backup", file.to_str().unwrap()]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.stderr.contains("exists already") && again.stderr.contains("name a new file"), "{again:?}");
+    let nowhere = command(&["backup", "/no/such/directory/file"]);
+    assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
+    assert!(!data.join("ledger.unfinished").exists());
+    let (code, _) = refusal(&node, "node_backup", json!(["relative"]));
+    assert_eq!(code, ErrorCode::InvalidParams);
+
+    std::fs::copy(node.data_dir.join("genesis.json"), data.join("genesis.json")).unwrap();
+    let mut verify = program("drystone-node", root.path());
+    let verified = run(verify.args(["verify", "--data-dir"]).arg(&data));
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(verified.stdout.contains("exactly"), "{verified:?}");
 }
 
 #[test]

@@ -77,8 +77,19 @@ impl Client {
 
     /// Tells, with the cookie.
     pub(crate) fn tell<T: DeserializeOwned>(&self, method: &str, params: &Value) -> Result<T, Failure> {
+        self.tell_within(TIMEOUT, method, params)
+    }
+
+    /// The same with a patience of its own.
+    pub(crate) fn tell_within<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        method: &str,
+        params: &Value,
+    ) -> Result<T, Failure> {
         let secret = self.cookie.as_deref().map(read_cookie).transpose()?;
-        call(self.address, method, params, secret.as_deref()).map_err(|error| self.failure(error))
+        let reply = exchange(self.address, method, params, secret.as_deref(), patience).map_err(CallError::Transport);
+        reply.and_then(|reply| parse_reply(&reply)).map_err(|error| self.failure(error))
     }
 
     /// A node that said this of itself.
@@ -174,13 +185,19 @@ fn call<T: DeserializeOwned>(
     params: &Value,
     cookie: Option<&str>,
 ) -> Result<T, CallError> {
-    let reply = exchange(address, method, params, cookie).map_err(CallError::Transport)?;
+    let reply = exchange(address, method, params, cookie, TIMEOUT).map_err(CallError::Transport)?;
     parse_reply(&reply)
 }
 
-fn exchange(address: SocketAddr, method: &str, params: &Value, cookie: Option<&str>) -> io::Result<Vec<u8>> {
+fn exchange(
+    address: SocketAddr,
+    method: &str,
+    params: &Value,
+    cookie: Option<&str>,
+    patience: Duration,
+) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
     let length = call.len();

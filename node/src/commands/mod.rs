@@ -1,6 +1,7 @@
 //! One module for each command that does its work and ends. What each returns is printed. [`client`] asks a running node
 //! for those that need one.
 
+pub(crate) mod backup;
 pub(crate) mod bans;
 mod client;
 pub(crate) mod genesis;

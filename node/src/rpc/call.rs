@@ -128,7 +128,7 @@ impl Call {
 
     /// Ends long work that nobody waits for.
     pub(super) fn check_cancelled(&self) -> Result<(), RpcError> {
-        if self.is_cancelled() { Err(RpcError::timed_out(self.method.name)) } else { Ok(()) }
+        if self.is_cancelled() { Err(RpcError::timed_out(self.method.name, self.method.patience)) } else { Ok(()) }
     }
 
     /// Serialises the result.

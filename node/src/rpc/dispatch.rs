@@ -30,9 +30,13 @@ pub(super) struct Deadline(pub(super) Instant);
 
 impl Deadline {
     /// The deadline of a request that is complete now.
-    #[allow(clippy::disallowed_methods, reason = "a socket's deadline is the runtime's, and decides nothing else")]
     pub(super) fn from_now() -> Deadline {
-        Deadline(Instant::now() + CALL_TIMEOUT)
+        Deadline::within(CALL_TIMEOUT)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a socket's deadline is the runtime's, and decides nothing else")]
+    fn within(patience: Duration) -> Deadline {
+        Deadline(Instant::now() + patience)
     }
 }
 
@@ -71,12 +75,15 @@ async fn run_in_time(
     if method.cookie && access != Access::Full {
         return Err(rpc.cookie.refusal(method.name, access));
     }
-    let deadline = extensions.get().copied().unwrap_or_else(Deadline::from_now);
+    let deadline = match method.patience {
+        Some(patience) => Deadline::within(patience),
+        None => extensions.get().copied().unwrap_or_else(Deadline::from_now),
+    };
     let cancelled = Cancelled::default();
     let work = work(method, params, rpc, cancelled.clone());
     timeout_at(deadline.0, work).await.unwrap_or_else(|_| {
         cancelled.set();
-        Err(RpcError::timed_out(method.name))
+        Err(RpcError::timed_out(method.name, method.patience))
     })
 }
 

@@ -1,11 +1,12 @@
 //! What the interface answers when it has no result: one code, one line, and what to do next.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use drystone_core::api::{ErrorCode, ErrorData};
 use jsonrpsee::types::ErrorObjectOwned;
 
-use super::limits::{CALL_TIMEOUT, MAX_MESSAGE};
+use super::limits::{CALL_TIMEOUT, MAX_ADVICE, MAX_MESSAGE};
 use crate::store::StoreError;
 
 /// An error reply.
@@ -22,7 +23,8 @@ pub(crate) struct RpcError {
 impl RpcError {
     /// An error from its parts. Texts can quote input: they are cut to a bounded length and to one line.
     pub(crate) fn new(code: ErrorCode, message: impl Display, next: impl Display) -> RpcError {
-        RpcError { code, message: one_line(&message.to_string()), next: one_line(&next.to_string()) }
+        let (message, next) = (one_line(&message.to_string(), MAX_MESSAGE), one_line(&next.to_string(), MAX_ADVICE));
+        RpcError { code, message, next }
     }
 
     /// The node itself failed: said in the log as well, since its operator should know.
@@ -32,10 +34,11 @@ impl RpcError {
     }
 
     /// A method took longer than a call may.
-    pub(crate) fn timed_out(method: &str) -> RpcError {
+    pub(crate) fn timed_out(method: &str, patience: Option<Duration>) -> RpcError {
+        let seconds = patience.unwrap_or(CALL_TIMEOUT).as_secs();
         RpcError::new(
             ErrorCode::TimedOut,
-            format_args!("{method} took longer than {} s", CALL_TIMEOUT.as_secs()),
+            format_args!("{method} took longer than {seconds} s"),
             "ask for less, or again when the node is less busy; what was submitted may still be taken",
         )
     }
@@ -59,9 +62,9 @@ impl From<RpcError> for ErrorObjectOwned {
     }
 }
 
-fn one_line(text: &str) -> String {
-    let line: String = text.chars().take(MAX_MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.len() < text.len() && text.chars().nth(MAX_MESSAGE).is_some() { line + "..." } else { line }
+fn one_line(text: &str, max: usize) -> String {
+    let line: String = text.chars().take(max).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.len() < text.len() && text.chars().nth(max).is_some() { line + "..." } else { line }
 }
 
 #[cfg(test)]
@@ -72,7 +75,7 @@ mod tests {
     fn messages_are_one_short_line() {
         let error = RpcError::new(ErrorCode::Busy, "a\nb\u{1b}[2J", "x".repeat(100_000));
         assert_eq!(error.message, "a b [2J");
-        assert_eq!(error.next.len(), MAX_MESSAGE + 3);
+        assert_eq!(error.next.len(), MAX_ADVICE + 3);
         assert_eq!(RpcError::new(ErrorCode::Busy, "é".repeat(MAX_MESSAGE), "").message, "é".repeat(MAX_MESSAGE));
     }
 

@@ -30,6 +30,9 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// From a complete request to its reply, for a whole batch together. Below the 30 s that clients commonly wait.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// From the request for a backup to its end: below the life of a connection. At 100 MB/s 57 GB.
+pub(crate) const BACKUP_TIMEOUT: Duration = Duration::from_secs(570);
+
 /// The life of a connection, however it is used: a client that takes its replies slowly cannot keep its place for good.
 pub(crate) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -76,7 +79,10 @@ pub(crate) const MAX_BAN_SECONDS: u64 = 10 * 365 * 86_400;
 pub(crate) const DEFAULT_BAN_SECONDS: u64 = 86_400;
 
 /// The longest error message in characters: errors quote their input, and input can be long.
-pub(crate) const MAX_MESSAGE: usize = 1_000;
+pub(crate) const MAX_MESSAGE: usize = 300;
+
+/// The longest advice in characters: one lists all methods.
+pub(crate) const MAX_ADVICE: usize = 1_000;
 
 /// The largest request: the hex of a block, and room for the rest of a request.
 pub(crate) fn max_request_bytes(params: &ChainParams) -> usize {

@@ -8,6 +8,7 @@
 //! There is one seam, redb's `StorageBackend`: a file in production, memory in simulation, and in crash tests one that
 //! fails on purpose.
 
+mod backup;
 mod error;
 mod index;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use drystone_core::params::ChainParams;
 use drystone_core::state;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
+pub use backup::BackupError;
 pub use error::{Record, StoreError};
 pub use index::Indexes;
 pub use open::StoreOptions;

@@ -8,10 +8,13 @@ mod net;
 mod node;
 mod submit;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::call::{Call, Reply};
 use super::error::RpcError;
+use super::limits::BACKUP_TIMEOUT;
 
 pub(super) use node::{percent, phase};
 
@@ -23,6 +26,8 @@ pub(super) struct Method {
     pub(super) parameters: &'static [&'static str],
     /// Whether it changes the node, which needs the cookie.
     pub(super) cookie: bool,
+    /// How long it may take, where that is longer than others may.
+    pub(super) patience: Option<Duration>,
     /// Reads the parameters and gives the serialised result. It may block.
     pub(super) run: fn(&mut Call) -> Result<Reply, RpcError>,
 }
@@ -31,12 +36,12 @@ type Run = fn(&mut Call) -> Result<Reply, RpcError>;
 
 /// What everybody may call who reaches the server.
 const fn open(name: &'static str, parameters: &'static [&'static str], run: Run) -> Method {
-    Method { name, parameters, cookie: false, run }
+    Method { name, parameters, cookie: false, patience: None, run }
 }
 
 /// What only a reader of the cookie may call.
 const fn guarded(name: &'static str, parameters: &'static [&'static str], run: Run) -> Method {
-    Method { name, parameters, cookie: true, run }
+    Method { name, parameters, cookie: true, patience: None, run }
 }
 
 fn reply<T: Serialize>(call: &mut Call, method: fn(&mut Call) -> Result<T, RpcError>) -> Result<Reply, RpcError> {
@@ -68,6 +73,7 @@ pub(super) const METHODS: &[Method] = &[
     guarded("net_ban", &["target", "seconds"], |call| reply(call, net::ban)),
     guarded("net_unban", &["target"], |call| reply(call, net::unban)),
     open("net_bans", &[], |call| reply(call, net::bans)),
+    Method { patience: Some(BACKUP_TIMEOUT), ..guarded("node_backup", &["path"], |call| reply(call, node::backup)) },
     open("tx_proof", &["txid"], |call| reply(call, chain::proof)),
     open("account_history", &["address", "cursor", "limit"], |call| reply(call, account::history)),
 ];

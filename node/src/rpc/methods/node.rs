@@ -1,12 +1,14 @@
-//! `node_info`.
+//! `node_info` and `node_backup`.
 
-use drystone_core::api::{NodeInfo, Phase};
+use std::path::Path;
+
+use drystone_core::api::{BackupMade, ErrorCode, NodeInfo, Phase};
 
 use super::mining::Mining;
 use crate::engine::operator::Progress;
 use crate::rpc::call::Call;
 use crate::rpc::error::RpcError;
-use crate::store::HeaderRecord;
+use crate::store::{BackupError, HeaderRecord};
 
 /// How far the node has come.
 pub(in crate::rpc) fn phase(progress: &Progress) -> Phase {
@@ -24,6 +26,25 @@ struct View {
     tip: HeaderRecord,
     peers: usize,
     mining: Mining,
+}
+
+pub(super) fn backup(call: &mut Call) -> Result<BackupMade, RpcError> {
+    let path: String = call.next()?;
+    if !Path::new(&path).is_absolute() {
+        return Err(call.refuse("not an absolute path: the node has a directory of its own"));
+    }
+    let made = call.rpc.store.backup(Path::new(&path), || call.is_cancelled());
+    match made {
+        Ok(bytes) => Ok(BackupMade { path, bytes }),
+        Err(BackupError::Store(error)) => Err(error.into()),
+        Err(error @ (BackupError::Exists(_) | BackupError::File { .. })) => {
+            Err(RpcError::new(ErrorCode::InvalidParams, error, "name a new file where the node may write"))
+        }
+        Err(BackupError::Cancelled) => {
+            call.check_cancelled()?;
+            Err(RpcError::stopping())
+        }
+    }
 }
 
 pub(super) fn info(call: &mut Call) -> Result<NodeInfo, RpcError> {
