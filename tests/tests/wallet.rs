@@ -172,4 +172,9 @@ fn a_payment_can_be_signed_elsewhere_hastened_taken_back_listed_and_proved() {
     let mut alone = program("drystone-wallet", root.path());
     let checked = json_of(&run(alone.args(nobody).args(["--json", "verify-receipt", &receipt])));
     assert_eq!((&checked["txid"], &checked["confirmations"]), (&sent["txid"], &serde_json::json!(3)));
+    // Whoever has checked no headers is not told that it is paid.
+    let mut stranger = program("drystone-wallet", root.path());
+    let unproved =
+        run(stranger.args(nobody).args(["--keystore", &at("other/wallet.json"), "verify-receipt", &receipt]));
+    assert_eq!(unproved.code, Some(6), "{unproved:?}");
 }

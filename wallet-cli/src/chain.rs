@@ -10,6 +10,7 @@ use drystone_core::params::ChainParams;
 use crate::cli::{KnownChain, Options};
 use crate::error::{ExitCode, Failure};
 use crate::files;
+use crate::nodes;
 use crate::rpc::{Client, NO_PARAMS};
 
 /// Large enough for a hundred thousand allocations.
@@ -48,19 +49,42 @@ impl Chain {
         }
     }
 
-    /// The chain of the node that `client` reaches. It must be the named one, or else one of the built-in ones.
+    /// The chain of the nodes that `client` reaches. It must be the named one, or else one of the built-in ones, on which all
+    /// agree that are on any: no node decides it alone.
     pub(crate) fn of_node(options: &Options, client: &mut Client) -> Result<Chain, Failure> {
         let named = Chain::named(options)?;
-        let info: NodeInfo = client.call("node_info", NO_PARAMS)?;
-        let chain = match named {
-            Some(chain) if chain.id == info.chain_id => chain,
-            Some(chain) => {
-                return Err(Failure::new(
-                    ExitCode::BadAnswer,
-                    format!("the node is on chain {}, not on {} ({})", info.chain_id, chain.params.name, chain.id),
-                    "name a node of that chain with --rpc URL, or another chain with --chain or --genesis",
-                ));
+        let told = |index: usize| {
+            let info: NodeInfo = client.only(index)?.call("node_info", NO_PARAMS)?;
+            Chain::told(named.clone(), &info)
+        };
+        let (told, failures): (Vec<_>, Vec<_>) =
+            (0..client.urls().len()).map(told).partition::<Vec<Result<Chain, Failure>>, _>(Result::is_ok);
+        let mut chains: Vec<Chain> = told.into_iter().flatten().collect();
+        chains.sort_by_key(|chain| chain.id);
+        chains.dedup_by_key(|chain| chain.id);
+        match (chains.pop(), chains.is_empty()) {
+            (Some(chain), true) => {
+                client.bind(chain.id);
+                Ok(chain)
             }
+            (Some(_), false) => Err(Failure::new(
+                ExitCode::BadAnswer,
+                "the nodes are on different chains",
+                "say which chain you mean with --chain or --genesis",
+            )),
+            (None, _) => Err(nodes::nobody(client.urls(), failures.into_iter().filter_map(Result::err).collect())),
+        }
+    }
+
+    /// The chain that a node says it is on.
+    fn told(named: Option<Chain>, info: &NodeInfo) -> Result<Chain, Failure> {
+        match named {
+            Some(chain) if chain.id == info.chain_id => Ok(chain),
+            Some(chain) => Err(Failure::new(
+                ExitCode::BadAnswer,
+                format!("the node is on chain {}, not on {} ({})", info.chain_id, chain.params.name, chain.id),
+                "name a node of that chain with --rpc URL, or another chain with --chain or --genesis",
+            )),
             None => [KnownChain::Main, KnownChain::Dev]
                 .map(Chain::known)
                 .into_iter()
@@ -71,10 +95,8 @@ impl Chain {
                         format!("the node is on chain {}, which this wallet does not know", info.chain_id),
                         "give the chain's genesis file with --genesis FILE",
                     )
-                })?,
-        };
-        client.bind(chain.id);
-        Ok(chain)
+                }),
+        }
     }
 
     fn read(path: &Path) -> Result<Chain, Failure> {
@@ -118,6 +140,27 @@ mod tests {
         assert_eq!(of_node(main_params(), "").unwrap().params, main_params());
         assert_eq!(of_node(dev_params(), "--chain dev").unwrap().params, dev_params());
         assert_eq!(of_node(other_params(), "--genesis FILE").unwrap().params, other_params());
+    }
+
+    /// Whoever is named first decides nothing.
+    #[test]
+    fn one_node_among_several_does_not_choose_the_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = node(&Ledger::shared(dev_params()));
+        let main = node(&Ledger::shared(main_params()));
+        let mad = crate::testing::node_with(&Ledger::shared(dev_params()), |_, value| *value = serde_json::json!(7));
+        let of = |nodes: [&crate::testing::FakeNode; 2], flags: &str| {
+            let mut cli = command(nodes[0], dir.path(), &format!("{flags} address"));
+            cli.options.rpc = nodes.map(|node| node.url.clone()).into();
+            let mut client = Client::new(&cli.options.nodes(), cli.options.timeout()).unwrap();
+            Chain::of_node(&cli.options, &mut client)
+        };
+        assert_eq!(of([&mad, &dev], "").unwrap().params, dev_params());
+        let split = of([&dev, &main], "").unwrap_err();
+        assert!(split.next.contains("--chain"), "{split}");
+        assert_eq!(of([&dev, &main], "--chain main").unwrap().params, main_params());
+        let nobody = of([&mad, &mad], "").unwrap_err();
+        assert_eq!(nobody.code, ExitCode::BadAnswer);
     }
 
     #[test]

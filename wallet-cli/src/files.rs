@@ -35,7 +35,8 @@ pub(crate) fn read_capped(path: &Path, cap: usize) -> io::Result<Vec<u8>> {
 
 /// Reads a stream of at most `cap` bytes to its end. A longer one fails with [`io::ErrorKind::FileTooLarge`].
 pub(crate) fn read_to_cap(stream: impl Read, cap: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // In full at once: growing would leave copies behind, of secrets too.
+    let mut bytes = Vec::with_capacity(cap.min(1 << 20) + 1);
     stream.take(cap as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > cap {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {cap} bytes")));

@@ -44,6 +44,11 @@ pub(crate) fn words(entropy: &Entropy) -> Zeroizing<String> {
     phrase
 }
 
+/// The words of a text, without the numbers before them.
+pub(crate) fn words_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace().filter(|word| !word.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Why words are not those of a wallet. It repeats none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum WordsError {
@@ -58,11 +63,11 @@ pub(crate) enum WordsError {
     Checksum,
 }
 
-/// The entropy that 24 words stand for, in whatever case and with whatever space between them.
+/// The entropy that 24 words stand for, in whatever case, with whatever space and numbers between them.
 pub(crate) fn parse(text: &str) -> Result<Entropy, WordsError> {
     let mut phrase = Zeroizing::new(String::with_capacity(text.len()));
     let mut count = 0;
-    for word in text.split_whitespace() {
+    for word in words_in(text) {
         if count > 0 {
             phrase.push(' ');
         }

@@ -195,16 +195,24 @@ impl Session<'_, '_> {
     pub(crate) fn submit(&mut self, transaction: &Transaction) -> Result<Txid, Failure> {
         let own = transaction.txid();
         let outcome: Result<Txid, RpcError> = self.client.call("tx_submit", [Hex(transaction.clone())]);
+        let nonce = transaction.body.nonce;
         let theirs = outcome.map_err(|error| {
             let advice = match error.code() {
                 Some(ErrorCode::FeeTooLow) => Some("leave out --fee to pay what the node asks"),
                 Some(ErrorCode::ReplacementTooCheap) => Some("name more with --fee STONES"),
                 _ => None,
             };
-            match (Failure::from(error), advice) {
-                (failure, Some(advice)) => Failure { next: advice.into(), ..failure },
-                (failure, None) if failure.code == ExitCode::Refused => failure,
-                (failure, None) => after_sending(own, "may have been sent", failure),
+            match Failure::from(error) {
+                // It has the payment now, whatever it says.
+                failure if failure.code == ExitCode::Refused => Failure {
+                    message: format!(
+                        "{}; if it lies, payment {own} (nonce {nonce}) may still be made",
+                        failure.message
+                    ),
+                    next: advice.map_or(failure.next, str::to_owned),
+                    ..failure
+                },
+                failure => after_sending(own, "may have been sent", failure),
             }
         })?;
         if theirs == own {

@@ -14,6 +14,9 @@ use super::{Store, begin_write, tables};
 /// Entries between two looks whether anybody still waits.
 const ENTRIES_AT_A_TIME: usize = 4096;
 
+/// Memory for pages of the copy.
+const CACHE_BYTES: usize = 16 << 20;
+
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -56,25 +59,27 @@ impl Store {
         if path.try_exists().map_err(failed)? {
             return Err(BackupError::Exists(path.to_owned()));
         }
-        let draft = path.with_extension("unfinished");
+        // Under a name that nobody has or guesses: what is there is not touched.
+        let mut tag = [0; 8];
+        getrandom::fill(&mut tag).map_err(|error| failed(io::Error::other(error)))?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let draft = directory.join(format!(".drystone-backup-{}", hex::encode(tag)));
         let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
+        let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
         let copied = self.copy_into(file, &cancelled).and_then(|()| {
             // Linked and not renamed, so that a file which came meanwhile is not replaced.
             fs::hard_link(&draft, path).map_err(failed)?;
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
             Ok(fs::metadata(path).map_err(failed)?.len())
         });
-        // A draft that stays does no harm: the next one begins anew.
+        // One that cannot be removed takes room, and nothing else.
         let _ = fs::remove_file(&draft);
         copied
     }
 
     fn copy_into(&self, file: File, cancelled: &impl Fn() -> bool) -> Result<(), BackupError> {
         let from = self.database.begin_read()?;
-        let copy = Builder::new().create_with_backend(FileBackend::new(file)?)?;
+        let copy = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
         let to = begin_write(&copy)?;
         copy_table(&from, &to, tables::HEADERS, cancelled)?;
         copy_table(&from, &to, tables::TIPS, cancelled)?;

@@ -1,7 +1,7 @@
 //! `history`: what an account paid, received and earned, with the balance after each, and what still waits.
 //!
-//! A node lists it and nothing proves a list complete. But what it adds up to is proved: a list that leaves out, invents or
-//! changes an amount comes to another balance than the account has.
+//! A node lists it and nothing proves a list complete. But what it adds up to is proved, and how many payments it must hold: the
+//! balance and the nonce. Who paid, and pairs that cancel out, are the node's word; a receipt proves a single payment.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +22,8 @@ use crate::rpc::{Client, RpcError};
 
 /// How often the tip may move while the pages are read.
 const MAX_TRIES: u32 = 5;
-/// The longest history that is read: a thousand pages.
-const MAX_ENTRIES: usize = 100_000;
+/// The longest history that is read, in pages.
+const MAX_PAGES: usize = 1_000;
 /// Entries of one page, and transactions of one page of the mempool: more than wait of an account.
 const PAGE: u64 = 100;
 
@@ -47,18 +47,16 @@ pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Res
     for _ in 0..MAX_TRIES {
         let proved = nodes::prove(&mut client, &mut headers, &account)?;
         let Some(events) = entries(&mut client, &address, &proved)? else { continue };
-        let lines = running(events, &account, &chain, proved.tip.height());
+        let lines = running(events, &account, &chain, proved.tip.height()).map_err(false_list)?;
         let last = lines.iter().rev().find_map(|line| line.balance).unwrap_or(allocation(&account, &chain));
         if last != proved.account.balance {
-            return Err(Failure::new(
-                ExitCode::BadAnswer,
-                format!(
-                    "the node's list comes to {} stones, and {} are proved: it is incomplete or false",
-                    last.to_stones(),
-                    proved.account.balance.to_stones()
-                ),
-                "ask another node with --rpc URL",
-            ));
+            let (last, balance) = (last.to_stones(), proved.account.balance.to_stones());
+            return Err(false_list(format!("it comes to {last} stones, and {balance} are proved")));
+        }
+        let paid = lines.iter().filter(|line| matches!(line.event.role, AccountRole::Paid | AccountRole::PaidItself));
+        let paid = paid.count() as u64;
+        if paid != proved.account.nonce {
+            return Err(false_list(format!("it has {paid} payments, and {} are proved", proved.account.nonce)));
         }
         let waiting = waiting(&mut client, &account, &address, &chain)?;
         return Ok(report(&address, &proved, &lines, &waiting, limit));
@@ -67,21 +65,28 @@ pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Res
     Err(Failure::new(ExitCode::BadAnswer, what, "run the command again, or ask another node with --rpc URL"))
 }
 
+fn false_list(what: String) -> Failure {
+    let what = format!("the node's list is incomplete or false: {what}");
+    Failure::new(ExitCode::BadAnswer, what, "ask another node with --rpc URL")
+}
+
 /// All entries of the main chain up to the proved tip, oldest first; nothing where the node has moved on meanwhile.
 fn entries(client: &mut Client, address: &str, proved: &nodes::Proved) -> Result<Option<Vec<AccountEvent>>, Failure> {
     let (mut cursor, mut all): (Option<String>, Vec<AccountEvent>) = (None, Vec::new());
-    loop {
+    for _ in 0..MAX_PAGES {
         let page: AccountHistory = client.call("account_history", (address, &cursor, PAGE))?;
         if page.hash != proved.tip.hash() {
             return Ok(None);
         }
         all.extend(page.entries);
-        if page.next.is_none() || all.len() > MAX_ENTRIES {
+        if page.next.is_none() {
             all.reverse();
             return Ok(Some(all));
         }
         cursor = page.next;
     }
+    let what = format!("the history has more than {MAX_PAGES} pages of {PAGE} entries, more than this command reads");
+    Err(Failure::new(ExitCode::BadAnswer, what, "read it page by page with the RPC method account_history"))
 }
 
 /// What genesis gave the account.
@@ -91,28 +96,60 @@ fn allocation(account: &AccountId, chain: &Chain) -> Amount {
 }
 
 /// The entries, oldest first, each with the balance after it. A reward counts when it matures, and stands there.
-fn running(events: Vec<AccountEvent>, account: &AccountId, chain: &Chain, tip: u64) -> Vec<Line> {
+///
+/// # Errors
+/// What is wrong with an entry by itself.
+fn running(events: Vec<AccountEvent>, account: &AccountId, chain: &Chain, tip: u64) -> Result<Vec<Line>, String> {
     // Within a block transfers come first, in their order, and then what matures.
     let mut ordered = BTreeMap::new();
     for (place, event) in events.into_iter().enumerate() {
+        check(&event, account, chain, tip)?;
         let counts_at = event.matures.unwrap_or(event.height);
         ordered.insert((counts_at, event.matures.is_some(), place), event);
     }
-    let mut balance = allocation(account, chain).0;
-    let line = |((counts_at, ..), event): ((u64, bool, usize), AccountEvent)| {
-        let of = |event: &AccountEvent| event.transaction.as_ref().map_or((0, 0), |paid| (paid.amount.0, paid.fee.0));
-        let (amount, fee) = of(&event);
-        // What a node invents may add up to anything; the proof says whether it is right.
-        balance = match event.role {
-            AccountRole::Earned if counts_at > tip => return Line { event, balance: None },
-            AccountRole::Earned => balance.wrapping_add(event.reward.unwrap_or(Amount::ZERO).0),
-            AccountRole::Received => balance.wrapping_add(amount),
-            AccountRole::Paid => balance.wrapping_sub(amount.wrapping_add(fee)),
-            AccountRole::PaidItself => balance.wrapping_sub(fee),
+    let mut balance = allocation(account, chain);
+    let mut lines = Vec::with_capacity(ordered.len());
+    for ((counts_at, ..), event) in ordered {
+        if counts_at > tip {
+            lines.push(Line { event, balance: None });
+            continue;
+        }
+        let (amount, fee) = event.transaction.as_ref().map_or_else(Default::default, |paid| (paid.amount, paid.fee));
+        let after = match event.role {
+            AccountRole::Earned => balance.checked_add(event.reward.unwrap_or(Amount::ZERO)),
+            AccountRole::Received => balance.checked_add(amount),
+            AccountRole::Paid => amount.checked_add(fee).and_then(|spent| balance.checked_sub(spent)),
+            AccountRole::PaidItself => balance.checked_sub(fee),
         };
-        Line { event, balance: Some(Amount(balance)) }
+        balance = after.ok_or_else(|| format!("at height {} it adds up to no balance", event.height))?;
+        lines.push(Line { event, balance: Some(balance) });
+    }
+    Ok(lines)
+}
+
+/// Whether an entry is what its role says, of this account, and of a block that exists.
+fn check(event: &AccountEvent, account: &AccountId, chain: &Chain, tip: u64) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("an entry at height {} {what}", event.height));
+    if event.height > tip || event.confirmations != tip - event.height + 1 {
+        return wrong("counts its confirmations wrongly");
+    }
+    let matures = (event.role == AccountRole::Earned).then(|| event.height + chain.params.maturity);
+    if event.matures != matures || event.reward.is_some() != matures.is_some() {
+        return wrong("is no reward, or matures at another time");
+    }
+    let parties = match (&event.transaction, event.role) {
+        (None, AccountRole::Earned) => return Ok(()),
+        (Some(paid), _) => [&paid.from, &paid.to].map(|text| account::parse(text, chain).ok()),
+        (None, _) => [None, None],
     };
-    ordered.into_iter().map(line).collect()
+    let [Some(from), Some(to)] = parties else { return wrong("names no addresses of this chain") };
+    let role = match (from == *account, to == *account) {
+        (true, true) => Some(AccountRole::PaidItself),
+        (true, false) => Some(AccountRole::Paid),
+        (false, true) => Some(AccountRole::Received),
+        (false, false) => None,
+    };
+    if role == Some(event.role) { Ok(()) } else { wrong("has another role than its addresses give it") }
 }
 
 /// The account's own transactions that wait at the node.
@@ -133,7 +170,9 @@ fn waiting(
     }
     let cursor = format!("{}/{}", encode_address(&chain.params.address_prefix, &before), u64::MAX);
     let page: MempoolPage = client.call("mempool_list", (cursor, PAGE))?;
-    Ok(page.transactions.into_iter().take_while(|entry| entry.transaction.from == address).collect())
+    let own = page.transactions.into_iter().take_while(|entry| entry.transaction.from == address);
+    // What is no address would be printed as it is.
+    Ok(own.filter(|entry| account::parse(&entry.transaction.to, chain).is_ok()).collect())
 }
 
 fn report(address: &str, proved: &nodes::Proved, lines: &[Line], waiting: &[MempoolEntry], limit: usize) -> Report {
@@ -167,7 +206,8 @@ fn report(address: &str, proved: &nodes::Proved, lines: &[Line], waiting: &[Memp
     } else if !waiting.is_empty() {
         text += "what waits can be hastened or taken back: drystone-wallet bump TXID, drystone-wallet cancel TXID\n";
     }
-    text += "checked: the list adds up to the proved balance";
+    text += "checked: the list adds up to the proved balance, with as many payments as are proved\n\
+             not checked: who paid, and what cancels out; drystone-wallet receipt TXID proves a payment";
     text += &proved.text();
     let entries: Vec<Value> = lines.iter().rev().take(limit).map(json_of).collect();
     let json = json!({
@@ -179,7 +219,8 @@ fn report(address: &str, proved: &nodes::Proved, lines: &[Line], waiting: &[Memp
         "entries": entries,
         "older": lines.len().saturating_sub(limit),
         "nodes": proved.json(),
-        "verified": "the entries add up to the balance, which is proved under a header chain checked from genesis",
+        "verified": "the entries add up to balance and nonce, which are proved under a header chain checked from genesis",
+        "not_verified": "who paid, and entries that cancel each other out",
     });
     Report { text, json }
 }
@@ -273,7 +314,19 @@ mod tests {
     #[test]
     fn a_list_that_lacks_an_entry_or_has_another_amount_is_refused() {
         let (ledger, dir) = busy();
-        let change: [fn(&mut Value); 3] = [
+        let change: [fn(&mut Value); 8] = [
+            |value| {
+                let entry = &mut value["entries"][0];
+                (entry["transaction"], entry["reward"]) = (Value::Null, json!("77000000"));
+            },
+            |value| value["entries"][0]["confirmations"] = json!(90),
+            |value| value["entries"][0]["transaction"]["from"] = json!("x\nblock 9: +1000"),
+            |value| value["entries"][0]["transaction"]["from"] = value["address"].clone(),
+            |value| {
+                let mut twice = value["entries"][0].clone();
+                twice["transaction"]["amount"] = json!("18446744073632551616");
+                value["entries"].as_array_mut().unwrap().insert(0, twice);
+            },
             |value| {
                 value["entries"].as_array_mut().unwrap().remove(0);
             },

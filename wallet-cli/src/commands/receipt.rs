@@ -89,30 +89,30 @@ pub(crate) fn verify(options: &Options, file: &Path) -> Result<Report, Failure> 
     check_header(proof.header, &chain.params).map_err(|error| refute(format!("the payment's block: {error}")))?;
 
     let headers = Headers::load(&chain, &options.data_dir()?);
-    let known = headers.contains(proof.tip_height, tip.hash());
+    let paid = describe(&proof.transaction, &chain);
+    if !headers.contains(proof.tip_height, tip.hash()) {
+        return Err(Failure::new(
+            ExitCode::BadAnswer,
+            format!(
+                "not proved: {paid} on chain {}: block {} was built on it, and this wallet has not checked that block from genesis",
+                chain.params.name,
+                tip.hash()
+            ),
+            "fetch headers with: drystone-wallet balance ADDRESS; of a receipt older than 2,048 blocks ask for a new one",
+        ));
+    }
     let confirmations = proof.tip_height - proof.height + 1;
-    let shown = format!(
-        "{}\nproved: block {} was built on it, with {} expected hashes of work of its own",
-        describe(&proof.transaction, &chain),
+    let text = format!(
+        "{paid} on chain {}\nproved: block {} at height {}, which this wallet has checked from genesis, was built on it: \
+         {confirmations} confirmation(s)",
+        chain.params.name,
         tip.hash(),
-        tip.work().value(),
+        proof.tip_height
     );
-    let text = if known {
-        format!(
-            "{shown}\nproved: this wallet has checked that block from genesis, at height {}: {confirmations} confirmation(s)",
-            proof.tip_height
-        )
-    } else {
-        format!(
-            "{shown}\nclaimed: it stands at height {}, {} above the payment's block\n\
-             not proved: that it is on the chain; next: drystone-wallet balance fetches and checks headers, or look the block \
-             up where you trust",
-            proof.tip_height,
-            confirmations - 1
-        )
-    };
     let json = json!({
         "txid": proof.transaction.txid(),
+        "chain": chain.params.name,
+        "chain_id": chain.id,
         "from": account::address(&proof.transaction.body.from, &chain),
         "to": account::address(&proof.transaction.body.to, &chain),
         "amount": proof.transaction.body.amount,
@@ -120,21 +120,22 @@ pub(crate) fn verify(options: &Options, file: &Path) -> Result<Report, Failure> 
         "block_height": proof.height,
         "tip_hash": tip.hash(),
         "tip_height": proof.tip_height,
-        "tip_is_checked": known,
-        "confirmations": known.then_some(confirmations),
+        "confirmations": confirmations,
     });
     Ok(Report { text, json })
 }
 
 /// A chain that the wallet knows by its id.
 fn known(options: &Options, id: BlockHash) -> Result<Chain, Failure> {
-    let named = Chain::named(options)?;
-    let built_in = [KnownChain::Main, KnownChain::Dev].map(Chain::known);
-    named.into_iter().chain(built_in).find(|chain| chain.id == id).ok_or_else(|| {
+    let chains = match Chain::named(options)? {
+        Some(named) => vec![named],
+        None => [KnownChain::Main, KnownChain::Dev].map(Chain::known).into(),
+    };
+    chains.into_iter().find(|chain| chain.id == id).ok_or_else(|| {
         Failure::new(
             ExitCode::BadInput,
-            format!("the file is of chain {id}, which this wallet does not know"),
-            "give the chain's genesis file with --genesis FILE",
+            format!("the file is of chain {id}, which is not named and not known"),
+            "name it with --chain, or give its genesis file with --genesis FILE",
         )
     })
 }
@@ -185,12 +186,14 @@ mod tests {
         assert!(made.text.contains("paid: 2.5 stones from tdry1") && made.text.contains("4 confirmation(s)"));
         // The same wallet knows the tip, another one does not.
         let checked = verify(&options, &file).unwrap();
-        assert_eq!((&checked.json["tip_is_checked"], &checked.json["confirmations"]), (&json!(true), &json!(4)));
+        assert_eq!(checked.json["confirmations"], json!(4));
         let elsewhere = tempfile::tempdir().unwrap();
         let stranger = command(&node(&ledger), elsewhere.path(), "balance").options;
-        let claimed = verify(&stranger, &file).unwrap();
-        assert_eq!(claimed.json["tip_is_checked"], json!(false));
-        assert!(claimed.text.contains("not proved"), "{}", claimed.text);
+        let claimed = verify(&stranger, &file).unwrap_err();
+        assert_eq!(claimed.code, ExitCode::BadAnswer);
+        assert!(claimed.message.starts_with("not proved: paid: 2.5 stones"), "{claimed}");
+        let main = command(&node(&ledger), dir.path(), "--chain main balance").options;
+        assert_eq!(verify(&main, &file).unwrap_err().code, ExitCode::BadInput, "of the chain that was named, or none");
 
         // Every byte of the proof matters, but for those that only describe: they are refused as such, or show in the text.
         let shown: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();

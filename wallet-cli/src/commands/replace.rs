@@ -52,7 +52,16 @@ pub(crate) fn run(options: &Options, replace: &Replace, with: With) -> Result<Re
     session.check(&transaction)?;
     let txid = session.submit(&transaction)?;
     let inclusion = if replace.wait { Some(session.wait(&transaction, deadline)?) } else { None };
-    Ok(report(&chain, &transaction, if with == With::Itself { "bumped:" } else { "cancelled:" }, txid, inclusion))
+    Ok(report(&chain, &transaction, done(with, replace.wait), txid, inclusion))
+}
+
+/// What was done: without waiting, the payment that is to be replaced may still be made.
+fn done(with: With, waited: bool) -> &'static str {
+    match (with, waited) {
+        (With::Itself, _) => "bumped:",
+        (With::Nothing, true) => "cancelled:",
+        (With::Nothing, false) => "asked to cancel, which holds once it is in a block:",
+    }
 }
 
 fn replacement(old: &TransactionBody, with: With) -> TransactionBody {

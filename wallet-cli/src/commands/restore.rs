@@ -97,11 +97,14 @@ fn read_words(file: Option<&Path>) -> Result<Entropy, Failure> {
         None => {
             if io::stdin().is_terminal() {
                 // Nobody to ask is not a reason to stop: the words come anyway.
-                let _ = write!(io::stderr(), "The 24 words, in order, on one line: ");
+                let _ = write!(io::stderr(), "The 24 words, in order, on one line or several: ");
             }
             let mut line = Zeroizing::new(Vec::with_capacity(MAX_WORDS_BYTES));
             let mut input = io::Read::take(io::stdin().lock(), MAX_WORDS_BYTES as u64);
-            input.read_until(b'\n', &mut line).map_err(unreadable)?;
+            // Until all are there: what is left over would be the shell's to read.
+            while mnemonic::words_in(&String::from_utf8_lossy(&line)).count() < 24
+                && input.read_until(b'\n', &mut line).map_err(unreadable)? > 0
+            {}
             line
         }
     };
@@ -160,7 +163,9 @@ mod tests {
             ledger.mine(1, 1);
         }
         let (node, dir) = (node(&ledger), tempfile::tempdir().unwrap());
-        let spaced = format!("  {}\n", words.replace(' ', "  ").to_uppercase());
+        // As `new` prints them.
+        let numbered = words.split(' ').enumerate().map(|(at, word)| format!("{:>2} {word}\n", at + 1));
+        let spaced = numbered.collect::<String>().to_uppercase();
         let report = restore(&node, dir.path(), &spaced, "").unwrap();
         let accounts = report.json["accounts"].as_array().unwrap();
         assert_eq!(accounts.len(), 4, "{}", report.text);
