@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Report, address};
 use crate::account;
+use crate::chain::Chain;
 use crate::cli::Options;
 use crate::error::{ExitCode, Failure};
 use crate::keystore::{self, Contents, Cost};
@@ -33,15 +34,8 @@ pub(crate) fn run(options: &Options, accounts: u32) -> Result<Report, Failure> {
     keystore::create(&path, &contents, &password, Cost::DEFAULT)?;
 
     let words = mnemonic::words(&contents.entropy);
-    let mut text = format!("keystore: {}\n", path.display());
-    let mut list = Vec::new();
-    for index in 0..accounts {
-        let account = account::derive(&contents, index).account();
-        let address = account::address(&account, &chain);
-        text += &format!("account {index}: {address}\n");
-        list.push(json!({ "account": index, "address": address, "account_id": account }));
-    }
-    text += &format!("\n{WARNING}\n");
+    let (lines, list) = listed(&contents, &chain);
+    let mut text = format!("keystore: {}\n{lines}\n{WARNING}\n", path.display());
     for (i, word) in words.split(' ').enumerate() {
         let separator = if i % 6 == 0 { "\n" } else { "  " };
         text += &format!("{separator}{:>2} {word:<8}", i + 1);
@@ -51,10 +45,23 @@ pub(crate) fn run(options: &Options, accounts: u32) -> Result<Report, Failure> {
         "keystore": path,
         "chain": chain.params.name,
         "chain_id": chain.id,
-        "accounts": Value::from(list),
+        "accounts": list,
         "mnemonic": *words,
     });
     Ok(Report { text, json })
+}
+
+/// The accounts of a wallet with their addresses: a line each, and the same for programs.
+pub(super) fn listed(contents: &Contents, chain: &Chain) -> (String, Value) {
+    let accounts = (0..contents.accounts).map(|index| (index, account::derive(contents, index).account()));
+    let (lines, list): (Vec<String>, Vec<Value>) = accounts
+        .map(|(index, account)| {
+            let address = account::address(&account, chain);
+            let line = format!("account {index}: {address}\n");
+            (line, json!({ "account": index, "address": address, "account_id": account }))
+        })
+        .unzip();
+    (lines.concat(), Value::from(list))
 }
 
 #[cfg(test)]

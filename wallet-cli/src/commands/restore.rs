@@ -4,9 +4,10 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use drystone_core::state::Account;
-use serde_json::{Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::new::listed;
 use super::{Report, address};
 use crate::account;
 use crate::chain::Chain;
@@ -42,20 +43,16 @@ pub(crate) fn run(options: &Options, restore: &Restore) -> Result<Report, Failur
     let password = options.password_source().read_new()?;
     let contents = Contents { entropy, accounts };
     keystore::create(&path, &contents, &password, Cost::DEFAULT)?;
-    let mut text = format!("keystore: {}, accounts {found}: {accounts}", path.display());
-    let mut list = Vec::new();
-    for index in 0..accounts {
-        let account = account::derive(&contents, index).account();
-        let address = account::address(&account, &chain);
-        text += &format!("\naccount {index}: {address}");
-        list.push(json!({ "account": index, "address": address, "account_id": account }));
-    }
-    text += &format!("\n\nnext: drystone-wallet --keystore {} balance", path.display());
+    let (lines, list) = listed(&contents, &chain);
+    let text = format!(
+        "keystore: {path}, accounts {found}: {accounts}\n{lines}\nnext: drystone-wallet --keystore {path} balance",
+        path = path.display()
+    );
     let json = json!({
         "keystore": path,
         "chain": chain.params.name,
         "chain_id": chain.id,
-        "accounts": Value::from(list),
+        "accounts": list,
     });
     Ok(Report { text, json })
 }
