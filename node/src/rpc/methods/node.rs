@@ -8,7 +8,7 @@ use super::mining::Mining;
 use crate::engine::operator::Progress;
 use crate::rpc::call::Call;
 use crate::rpc::error::RpcError;
-use crate::store::{BackupError, HeaderRecord};
+use crate::store::{BackupError, HeaderRecord, StoreError};
 
 /// How far the node has come.
 pub(in crate::rpc) fn phase(progress: &Progress) -> Phase {
@@ -36,6 +36,11 @@ pub(super) fn backup(call: &mut Call) -> Result<BackupMade, RpcError> {
     let made = call.rpc.store.backup(Path::new(&path), || call.is_cancelled());
     match made {
         Ok(bytes) => Ok(BackupMade { path, bytes }),
+        // The copy's disk: nothing else is written.
+        Err(BackupError::Store(StoreError::DiskFull)) => {
+            let next = "name a file on a disk with more room";
+            Err(RpcError::new(ErrorCode::InvalidParams, format_args!("there is no room for a copy at {path}"), next))
+        }
         Err(BackupError::Store(error)) => Err(error.into()),
         Err(error @ (BackupError::Exists(_) | BackupError::File { .. })) => {
             Err(RpcError::new(ErrorCode::InvalidParams, error, "name a new file where the node may write"))
