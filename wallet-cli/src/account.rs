@@ -30,6 +30,14 @@ pub(crate) fn secret_key(options: &Options, chain: &Chain) -> Result<SecretKey, 
     Ok(SecretKey::dev(index))
 }
 
+/// The account of `address`, or where none is given the one that the flags select.
+pub(crate) fn named_or_own(options: &Options, address: Option<&str>, chain: &Chain) -> Result<AccountId, Failure> {
+    match address {
+        Some(address) => parse(address, chain),
+        None => Ok(secret_key(options, chain)?.account()),
+    }
+}
+
 /// The account of an address on `chain`.
 pub(crate) fn parse(text: &str, chain: &Chain) -> Result<AccountId, Failure> {
     decode_address(&chain.params.address_prefix, text).map_err(|error| {

@@ -105,13 +105,17 @@ pub(crate) fn prove(client: &mut Client, headers: &mut Headers<'_>, account: &Ac
         return Ok(Proved { account, tip, witnesses: vec![Witness { url, verdict: Verdict::Agrees }] });
     }
     let urls = client.urls().to_vec();
-    let mut answers: Vec<_> = (0..urls.len())
-        .map(|index| {
-            let mut theirs = headers.apart();
-            let mut node = client.only(index)?;
-            theirs.prove(&mut node, account).map(|(account, tip)| (account, tip, theirs))
-        })
-        .collect();
+    let mut answers = Vec::with_capacity(urls.len());
+    // What one node's headers were checked for is not fetched from the next again.
+    let mut heaviest = headers.apart();
+    for index in 0..urls.len() {
+        let mut theirs = heaviest.apart();
+        let proved = client.only(index).and_then(|mut node| theirs.prove(&mut node, account));
+        if proved.as_ref().is_ok_and(|(_, tip)| tip.work() > heaviest.tip().work()) {
+            heaviest = theirs.apart();
+        }
+        answers.push(proved.map(|(account, tip)| (account, tip, theirs)));
+    }
     let heaviest = (0..urls.len()).rev().filter_map(|index| Some((answers[index].as_ref().ok()?.1.work(), index)));
     let Some((_, best)) = heaviest.max_by_key(|(work, _)| *work) else {
         return Err(nobody(&urls, answers.into_iter().filter_map(Result::err).collect()));
@@ -208,6 +212,15 @@ mod tests {
         // In whatever order they are given.
         let (_, outcome) = ask(&chain, &[&honest, &late, &liar]);
         assert_eq!(verdicts(&outcome.unwrap()), ["agrees", "behind", "refuted"]);
+    }
+
+    #[test]
+    fn what_one_node_gave_is_not_fetched_from_the_next() {
+        let truth = mined(12, 1);
+        let chain = truth.lock().unwrap().chain.clone();
+        let second = node_with(&truth, |method, _| assert_ne!(method, "chain_headers"));
+        let (_, outcome) = ask(&chain, &[&node(&truth), &second]);
+        assert_eq!(verdicts(&outcome.unwrap()), ["agrees", "agrees"]);
     }
 
     #[test]

@@ -43,6 +43,17 @@ pub(crate) fn parse_amount(what: &str, text: &str) -> Result<Amount, Failure> {
     })
 }
 
+/// Parses a transaction id.
+pub(crate) fn parse_txid(text: &str) -> Result<Txid, Failure> {
+    text.parse().map_err(|error| {
+        Failure::new(
+            ExitCode::BadInput,
+            format!("{text:?} is no transaction id: {error}"),
+            "copy the 64 hex digits again",
+        )
+    })
+}
+
 pub(crate) fn parse_memo(text: &str) -> Result<Memo, Failure> {
     if text.len() > MAX_MEMO {
         return Err(Failure::new(
@@ -62,7 +73,7 @@ pub(crate) struct Session<'a, 'b> {
 }
 
 /// The block that a payment is in, proved.
-pub(crate) struct Inclusion {
+struct Inclusion {
     height: u64,
     hash: BlockHash,
     confirmations: u64,
@@ -192,7 +203,19 @@ impl Session<'_, '_> {
         }
     }
 
-    pub(crate) fn submit(&mut self, transaction: &Transaction) -> Result<Txid, Failure> {
+    /// Hands the payment in, waits for its block until `deadline` if there is one, and reports it under the word `done`.
+    pub(crate) fn make(
+        &mut self,
+        transaction: &Transaction,
+        deadline: Option<Instant>,
+        done: &str,
+    ) -> Result<Report, Failure> {
+        let txid = self.submit(transaction)?;
+        let inclusion = deadline.map(|deadline| self.wait(transaction, deadline)).transpose()?;
+        Ok(report(self.chain, transaction, done, txid, inclusion))
+    }
+
+    fn submit(&mut self, transaction: &Transaction) -> Result<Txid, Failure> {
         let own = transaction.txid();
         let outcome: Result<Txid, RpcError> = self.client.call("tx_submit", [Hex(transaction.clone())]);
         let nonce = transaction.body.nonce;
@@ -223,7 +246,7 @@ impl Session<'_, '_> {
     }
 
     /// Asks until the payment is in a block, and proves that it is.
-    pub(crate) fn wait(&mut self, transaction: &Transaction, deadline: Instant) -> Result<Inclusion, Failure> {
+    fn wait(&mut self, transaction: &Transaction, deadline: Instant) -> Result<Inclusion, Failure> {
         let txid = transaction.txid();
         loop {
             if let Some(inclusion) =
@@ -326,13 +349,7 @@ fn check_transfer(
 }
 
 /// What was done, and what came of it.
-pub(crate) fn report(
-    chain: &Chain,
-    transaction: &Transaction,
-    done: &str,
-    txid: Txid,
-    inclusion: Option<Inclusion>,
-) -> Report {
+fn report(chain: &Chain, transaction: &Transaction, done: &str, txid: Txid, inclusion: Option<Inclusion>) -> Report {
     let body = &transaction.body;
     let (from, to) = (account::address(&body.from, chain), account::address(&body.to, chain));
     let mut text = format!(

@@ -15,10 +15,7 @@ use crate::rpc::Client;
 pub(crate) fn run(options: &Options, address: Option<&str>) -> Result<Report, Failure> {
     let mut client = Client::new(&options.nodes(), options.timeout())?;
     let chain = Chain::of_node(options, &mut client)?;
-    let account = match address {
-        Some(address) => account::parse(address, &chain)?,
-        None => account::secret_key(options, &chain)?.account(),
-    };
+    let account = account::named_or_own(options, address, &chain)?;
     let mut headers = Headers::load(&chain, &options.data_dir()?);
     let proved = nodes::prove(&mut client, &mut headers, &account)?;
     let (state, tip) = (proved.account, proved.tip);

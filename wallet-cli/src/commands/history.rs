@@ -38,10 +38,7 @@ struct Line {
 pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Result<Report, Failure> {
     let mut client = Client::new(&options.nodes(), options.timeout())?;
     let chain = Chain::of_node(options, &mut client)?;
-    let account = match address {
-        Some(address) => account::parse(address, &chain)?,
-        None => account::secret_key(options, &chain)?.account(),
-    };
+    let account = account::named_or_own(options, address, &chain)?;
     let address = account::address(&account, &chain);
     let mut headers = Headers::load(&chain, &options.data_dir()?);
     for _ in 0..MAX_TRIES {

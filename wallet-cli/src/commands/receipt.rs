@@ -16,6 +16,7 @@ use crate::cli::{KnownChain, Options};
 use crate::document::{self, Receipt};
 use crate::error::{ExitCode, Failure};
 use crate::headers::Headers;
+use crate::payment::parse_txid;
 use crate::rpc::Client;
 
 /// How often a node's tip may move while it is asked.
@@ -23,13 +24,7 @@ const MAX_TRIES: u32 = 5;
 
 /// Proves that a payment is in the chain, and prints or writes the receipt.
 pub(crate) fn run(options: &Options, txid: &str, out: Option<&Path>) -> Result<Report, Failure> {
-    let txid: Txid = txid.parse().map_err(|error| {
-        Failure::new(
-            ExitCode::BadInput,
-            format!("{txid:?} is no transaction id: {error}"),
-            "copy the 64 hex digits again",
-        )
-    })?;
+    let txid = parse_txid(txid)?;
     let mut client = Client::new(&options.nodes(), options.timeout())?;
     let chain = Chain::of_node(options, &mut client)?;
     let mut headers = Headers::load(&chain, &options.data_dir()?);

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use drystone_core::amount::Amount;
-use drystone_core::hash::Txid;
 use drystone_core::key::SecretKey;
 use drystone_core::transaction::{Memo, TransactionBody};
 
@@ -11,9 +10,9 @@ use super::Report;
 use crate::account;
 use crate::chain::Chain;
 use crate::cli::{Options, Replace};
-use crate::error::{ExitCode, Failure};
+use crate::error::Failure;
 use crate::headers::Headers;
-use crate::payment::{Session, parse_amount, report};
+use crate::payment::{Session, parse_amount, parse_txid};
 use crate::rpc::Client;
 
 /// What takes the place of a payment.
@@ -29,13 +28,7 @@ pub(crate) enum With {
 pub(crate) fn run(options: &Options, replace: &Replace, with: With) -> Result<Report, Failure> {
     let deadline = Instant::now() + options.timeout();
     let fee = replace.fee.as_deref().map(|fee| parse_amount("fee", fee)).transpose()?;
-    let txid: Txid = replace.txid.parse().map_err(|error| {
-        Failure::new(
-            ExitCode::BadInput,
-            format!("{:?} is no transaction id: {error}", replace.txid),
-            "copy the 64 hex digits again",
-        )
-    })?;
+    let txid = parse_txid(&replace.txid)?;
     let mut client = Client::new(&options.nodes(), options.timeout())?;
     let chain = Chain::of_node(options, &mut client)?;
     let key = account::secret_key(options, &chain)?;
@@ -50,9 +43,7 @@ pub(crate) fn run(options: &Options, replace: &Replace, with: With) -> Result<Re
     };
     let transaction = sign(fee, &key);
     session.check(&transaction)?;
-    let txid = session.submit(&transaction)?;
-    let inclusion = if replace.wait { Some(session.wait(&transaction, deadline)?) } else { None };
-    Ok(report(&chain, &transaction, done(with, replace.wait), txid, inclusion))
+    session.make(&transaction, replace.wait.then_some(deadline), done(with, replace.wait))
 }
 
 /// What was done: without waiting, the payment that is to be replaced may still be made.
@@ -75,8 +66,10 @@ fn replacement(old: &TransactionBody, with: With) -> TransactionBody {
 mod tests {
     use super::*;
     use crate::cli::Command;
+    use crate::error::ExitCode;
     use crate::testing::{FakeNode, Ledger, command, node};
     use drystone_core::genesis::dev_params;
+    use drystone_core::hash::Txid;
     use serde_json::json;
     use std::path::Path;
     use std::sync::{Arc, Mutex};

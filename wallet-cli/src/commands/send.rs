@@ -8,7 +8,7 @@ use crate::chain::Chain;
 use crate::cli::{Options, Send};
 use crate::error::Failure;
 use crate::headers::Headers;
-use crate::payment::{Session, parse_amount, parse_memo, report};
+use crate::payment::{Session, parse_amount, parse_memo};
 use crate::rpc::Client;
 
 /// Makes the payment.
@@ -25,9 +25,7 @@ pub(crate) fn run(options: &Options, send: &Send) -> Result<Report, Failure> {
 
     let mut session = Session { client: &mut client, chain: &chain, headers: &mut headers };
     let transaction = session.prepare(&key, to, amount, fee, memo)?;
-    let txid = session.submit(&transaction)?;
-    let inclusion = if send.wait { Some(session.wait(&transaction, deadline)?) } else { None };
-    Ok(report(&chain, &transaction, "sent", txid, inclusion))
+    session.make(&transaction, send.wait.then_some(deadline), "sent")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::cli::{Options, Sign};
 use crate::document::{self, SignedPayment};
 use crate::error::{ExitCode, Failure};
 use crate::headers::Headers;
-use crate::payment::{Session, parse_amount, parse_memo, report};
+use crate::payment::{Session, parse_amount, parse_memo};
 use crate::rpc::Client;
 
 /// Signs a payment, and prints or writes the file that carries it.
@@ -65,9 +65,7 @@ pub(crate) fn broadcast(options: &Options, file: &Path, wait: bool) -> Result<Re
     let mut headers = Headers::load(&chain, &options.data_dir()?);
     let mut session = Session { client: &mut client, chain: &chain, headers: &mut headers };
     session.check(&transaction)?;
-    let txid = session.submit(&transaction)?;
-    let inclusion = if wait { Some(session.wait(&transaction, deadline)?) } else { None };
-    Ok(report(&chain, &transaction, "sent", txid, inclusion))
+    session.make(&transaction, wait.then_some(deadline), "sent")
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ impl Allowance {
     /// How much is missing, in the time in milliseconds until it is full.
     fn until_full(&self, now: u64) -> u64 {
         let wait = |bucket: &Bucket, rate: Rate| bucket.missing(now) / rate.times(ADDRESS_SHARE).per_second;
-        let waits = [wait(&self.requests, REQUESTS), wait(&self.comparisons, COMPARISONS)];
-        waits.into_iter().fold(wait(&self.transactions, TRANSACTIONS), u64::max)
+        let (requests, comparisons) = (wait(&self.requests, REQUESTS), wait(&self.comparisons, COMPARISONS));
+        requests.max(comparisons).max(wait(&self.transactions, TRANSACTIONS))
     }
 }
 
