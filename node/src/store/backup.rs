@@ -9,6 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
 
 use super::error::StoreError;
+use super::open::directory_of;
 use super::{Store, begin_write, tables};
 
 /// Entries between two looks whether anybody still waits.
@@ -62,7 +63,7 @@ impl Store {
         // Under a name that nobody has or guesses: what is there is not touched.
         let mut tag = [0; 8];
         getrandom::fill(&mut tag).map_err(|error| failed(io::Error::other(error)))?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = directory_of(path);
         let draft = directory.join(format!(".drystone-backup-{}", hex::encode(tag)));
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;

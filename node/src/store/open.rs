@@ -80,8 +80,7 @@ impl Store {
         file.set_len(0)?;
         let store = open(FileBackend::new(file)?, params, options, progress)?;
         fs::rename(&draft, path)?;
-        File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
-            .sync_all()?;
+        File::open(directory_of(path))?.sync_all()?;
         Ok(store)
     }
 
@@ -93,6 +92,11 @@ impl Store {
     ) -> Result<Store, StoreError> {
         open(backend, params, options, |_| {})
     }
+}
+
+/// The directory that holds a file.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens under guard: redb checks pages when it repairs, otherwise it trusts what it wrote, and where a damaged page
