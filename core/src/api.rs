@@ -399,6 +399,40 @@ pub struct TipInfo {
     pub status: TipStatus,
 }
 
+/// `chain_reconsider`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconsidered {
+    /// How many blocks were held to be invalid until now and may be chosen again.
+    pub blocks: u64,
+}
+
+/// One step of the main chain, as the subscription `chain_events` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainStep {
+    /// What happened to the block.
+    pub event: StepKind,
+    /// Its height.
+    pub height: u64,
+    /// Its hash; `chain_block` gives the block, also of one that was disconnected.
+    pub hash: BlockHash,
+    /// The block that it stands on.
+    pub prev_hash: BlockHash,
+    /// Its time.
+    pub time: u64,
+    /// The tip after this step: what a client that has taken it in gives to `chain_events` to go on.
+    pub cursor: BlockHash,
+}
+
+/// What happened to a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// It joined the main chain, on top of the tip.
+    Connected,
+    /// It was the tip and left the main chain.
+    Disconnected,
+}
+
 /// What is known of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use drystone_core::hash::BlockHash;
 use drystone_node::engine::Engine;
 use drystone_node::engine::message::{Accepted, ChainEvent, DisconnectReason, Input, NetEvent, Origin, Output, Token};
 use drystone_node::engine::mining::MiningRefusal;
@@ -12,7 +13,7 @@ use drystone_node::metrics::Metrics;
 use drystone_node::store::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
@@ -45,6 +46,8 @@ pub(crate) struct Hands {
     pub(crate) workers: Workers,
     /// The network. It always reads, so this never waits for long.
     pub(crate) network: Sender<Output>,
+    /// Who waits for a new tip.
+    pub(crate) tips: watch::Sender<BlockHash>,
 }
 
 /// The owner of the engine.
@@ -151,6 +154,7 @@ impl Driver {
         let origin = Origin::Rpc(token);
         match submission {
             Submission::Block(block) => Input::Block { origin, block },
+            Submission::Reconsider(hash) => Input::Reconsider { origin, hash },
             Submission::Transaction(transaction) => Input::Transactions { origin, transactions: vec![*transaction] },
         }
     }
@@ -166,6 +170,8 @@ impl Driver {
             self.metrics.observe(&output);
             self.execute(output, took.as_millis(), together);
         }
+        let tip = self.engine.tip().hash;
+        self.hands.tips.send_if_modified(|told| std::mem::replace(told, tip) != tip);
         Ok(())
     }
 
@@ -307,6 +313,9 @@ fn log_event(event: &ChainEvent, took_ms: u128) {
             warn!(%from, %to, depth, "reorganisation: another branch has more work");
         }
         ChainEvent::Invalidated { height, hash, reason } => warn!(height, %hash, "block is invalid: {reason}"),
+        ChainEvent::Reconsidered { height, hash, blocks } => {
+            warn!(height, %hash, blocks, "blocks that were held to be invalid are judged again");
+        }
         ChainEvent::BodyLost { height, hash } => {
             error!(height, %hash, "a block's body is damaged on disk; the chain ends below it until it is had again");
         }
@@ -344,7 +353,8 @@ mod tests {
         // Both ends are kept open by the driver and by nobody.
         let ((_, network), (commands, _)) = (channel(1), channel(1));
         let workers = Workers::start(engine.workshop(), 1, &done_sender).unwrap();
-        let hands = Hands { miner: Miner::start(mailbox.clone()).unwrap(), workers, network: commands };
+        let (tips, _) = watch::channel(params.chain_id());
+        let hands = Hands { miner: Miner::start(mailbox.clone()).unwrap(), workers, network: commands, tips };
         let inbox = Inbox { messages, network, done };
         let driver = Driver::new(engine, inbox, hands, metrics, Handle::current());
         (mailbox, thread::spawn(move || driver.run()))

@@ -4,6 +4,7 @@
 //! own. A full queue refuses at once, so overload shows at the edge and never piles up inside. The network has a queue of
 //! its own, so that whoever floods it keeps nobody here from being heard.
 
+use drystone_core::hash::BlockHash;
 use drystone_core::validation::{CheckedBlock, CheckedTransaction};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -39,6 +40,8 @@ pub enum Message {
 pub enum Submission {
     /// A block whose context-free checks hold.
     Block(Box<CheckedBlock>),
+    /// A block that was found invalid and is to be judged again.
+    Reconsider(BlockHash),
     /// A transaction whose context-free checks hold.
     Transaction(Box<CheckedTransaction>),
 }
@@ -98,6 +101,14 @@ impl Mailbox {
     /// If the queue is full or the engine has ended.
     pub async fn submit_transaction(&self, transaction: CheckedTransaction) -> Result<Verdict, MailboxError> {
         self.submit(Submission::Transaction(Box::new(transaction))).await
+    }
+
+    /// Has a block judged again that was found invalid, and waits until nothing is held against it any more.
+    ///
+    /// # Errors
+    /// If the queue is full or the engine has ended.
+    pub async fn reconsider(&self, hash: BlockHash) -> Result<Verdict, MailboxError> {
+        self.submit(Submission::Reconsider(hash)).await
     }
 
     async fn submit(&self, submission: Submission) -> Result<Verdict, MailboxError> {

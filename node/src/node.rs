@@ -16,12 +16,13 @@ use drystone_node::engine::{self, Engine};
 use drystone_node::mailbox::{Mailbox, Message};
 use drystone_node::metrics::Metrics;
 use drystone_node::net::{Net, NetConfig, NetError, key_pair, name_of};
-use drystone_node::rpc::{Cookie, Rpc, RpcServer};
+use drystone_node::rpc::{Cookie, MAX_CONNECTIONS, Rpc, RpcParts, RpcServer};
 use drystone_node::store::{Store, StoreError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::interval;
 use tracing::{error, info, warn};
 
@@ -43,6 +44,10 @@ const NETWORK_QUEUE: usize = 256;
 const DONE_QUEUE: usize = 64;
 /// How long calls that still compute may keep the program from ending, once nobody hears them.
 const LAST_CALLS: Duration = Duration::from_millis(200);
+/// Files that are open beside the connections of the RPC: those of peers, being set up and in use, and of the ledger.
+const OTHER_FILES: usize = 512;
+/// Connections of the RPC where the system allows few files.
+const FEWEST_CONNECTIONS: usize = 16;
 /// The exit code of a program that a second Ctrl-C ended at once, as shells expect it.
 const INTERRUPTED: i32 = 130;
 
@@ -74,18 +79,21 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
         .map_err(|error| Failure::io("write the cookie to", config.data.path(), &error))?;
     let hash_rate = Arc::new(AtomicU64::new(0));
     let metrics = Arc::new(Metrics::new(now(), config.data.store()));
-    let rpc = Rpc::new(
-        Arc::clone(&params),
-        Arc::clone(&store),
-        mailbox.clone(),
+    let (tips, told) = watch::channel(engine.tip().hash);
+    let rpc = Rpc::new(RpcParts {
+        params: Arc::clone(&params),
+        store: Arc::clone(&store),
+        mailbox: mailbox.clone(),
         cookie,
         batch_secret,
-        Arc::clone(&hash_rate),
-        Arc::clone(&metrics),
-    );
+        hash_rate: Arc::clone(&hash_rate),
+        metrics: Arc::clone(&metrics),
+        tips: told,
+    });
     let runtime = start_runtime()?;
+    let connections = raise_file_limit().saturating_sub(OTHER_FILES).clamp(FEWEST_CONNECTIONS, MAX_CONNECTIONS);
     let server = runtime
-        .block_on(RpcServer::start(config.rpc, &config.rpc_hosts, rpc))
+        .block_on(RpcServer::start(config.rpc, &config.rpc_hosts, connections, rpc))
         .map_err(|error| cannot_bind(config.rpc, &error))?;
     let address = server.address();
     if !address.ip().is_loopback() {
@@ -126,7 +134,7 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     let workers = workers.map_err(|error| cannot_start("the workers", &error))?;
     runtime.spawn(net.run());
     let inbox = Inbox { messages, network, done };
-    let hands = Hands { miner, workers, network: to_network };
+    let hands = Hands { miner, workers, network: to_network, tips };
     let driver = Driver::new(engine, inbox, hands, metrics, runtime.handle().clone());
     let drive = move || {
         let result = driver.run();
@@ -158,6 +166,20 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     result?;
     info!("stopped");
     Ok(())
+}
+
+/// Asks the system for as many open files as the node can use, and returns how many it allows.
+fn raise_file_limit() -> usize {
+    let useful = (MAX_CONNECTIONS + OTHER_FILES) as u64;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = maximum.map_or(useful, |maximum| maximum.min(useful));
+    // No limit at all is never less.
+    if current.is_some_and(|current| current < allowed)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum })
+    {
+        warn!("the limit of open files stays where it is: {error}");
+    }
+    getrlimit(Resource::Nofile).current.map_or(useful, |current| current.min(useful)) as usize
 }
 
 fn open_store(config: &Config) -> Result<Store, Failure> {

@@ -11,6 +11,8 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tungstenite::http::HeaderName;
+use tungstenite::{WebSocket, client, client::IntoClientRequest};
 
 /// How long a node may take to start or to end before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,7 +45,10 @@ pub fn binary(name: &str) -> PathBuf {
 /// A program of this workspace, ready for its arguments: at home in `home`, with none of the settings of whoever runs the
 /// tests, and with nobody to answer its questions.
 pub fn program(name: &str, home: &Path) -> Command {
-    let mut command = Command::new(binary(name));
+    at_home(Command::new(binary(name)), home)
+}
+
+fn at_home(mut command: Command, home: &Path) -> Command {
     for variable in ["DRYSTONE_DATA_DIR", "DRYSTONE_KEYSTORE", "DRYSTONE_LOG", "DRYSTONE_RPC"] {
         command.env_remove(variable);
     }
@@ -146,10 +151,23 @@ impl Node {
     /// # Panics
     /// If it does not start.
     pub fn start(root: &Path, arguments: &[&str]) -> Node {
+        Node::launch(root, program("drystone-node", root), arguments)
+    }
+
+    /// As [`Node::start`], where the system lets the node open so many files.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_with_files(root: &Path, files: usize, arguments: &[&str]) -> Node {
+        let mut command = at_home(Command::new("sh"), root);
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &files.to_string()]).arg(binary("drystone-node"));
+        Node::launch(root, command, arguments)
+    }
+
+    fn launch(root: &Path, mut command: Command, arguments: &[&str]) -> Node {
         let data_dir = root.join("data");
         let log = File::options().create(true).append(true).open(root.join("log")).expect("a writable directory");
         let out = File::create(root.join("out")).expect("a writable directory");
-        let mut command = program("drystone-node", root);
         command.args(arguments).args(["--rpc", "127.0.0.1:0", "--data-dir"]).arg(&data_dir);
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
@@ -261,6 +279,20 @@ impl Node {
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
         Ok(stream)
+    }
+
+    /// Opens a WebSocket to `/rpc` with further headers.
+    ///
+    /// # Errors
+    /// If the node refuses it.
+    pub fn websocket(&self, headers: &[(&str, &str)]) -> Result<WebSocket<TcpStream>, String> {
+        let mut request = format!("ws://{}/rpc", self.address).into_client_request().expect("a good address");
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().expect("a good name");
+            request.headers_mut().insert(name, value.parse().expect("a good value"));
+        }
+        let stream = self.connect().map_err(|error| error.to_string())?;
+        client(request, stream).map(|(socket, _)| socket).map_err(|error| error.to_string())
     }
 
     /// Sends it a signal, such as `KILL`.

@@ -371,60 +371,6 @@ impl Engine {
         }
     }
 
-    /// Marks a block and all that stands on it invalid for good, tells who handed one of them in, and looks for the best
-    /// chain without them.
-    pub(super) fn invalidate(&mut self, record: HeaderRecord, refusal: Refusal) -> Result<(), Fault> {
-        let above = self.standing_on(&record)?;
-        let mut store = self.store.begin()?;
-        let invalid = HeaderRecord { validity: Validity::Invalid, ..record };
-        if store.insert_header(&invalid)? {
-            let parent = self.record(&record.header.prev_hash)?;
-            self.index.grow(invalid, &parent);
-        }
-        let above = above.into_iter().map(|record| HeaderRecord { validity: Validity::InvalidAncestor, ..record });
-        let marked: Vec<HeaderRecord> = above.chain([invalid]).collect();
-        // Nothing good stands on its parent any more, unless another head does; as a head it is found again.
-        let parent = self.record(&record.header.prev_hash)?;
-        store.add_head(&parent)?;
-        self.index.add_head(&parent);
-        for record in &marked {
-            store.set_validity(&record.hash, record.validity)?;
-            self.index.remember(*record);
-        }
-        store.commit()?;
-        self.refresh_snapshot()?;
-        marked.iter().for_each(|record| self.branches.remove(&record.hash));
-        self.net.window.forget_path();
-        self.outputs.push(Output::Event(ChainEvent::Invalidated {
-            height: record.height,
-            hash: record.hash,
-            reason: refusal.to_string(),
-        }));
-        let is_marked = |submission: &mut Submission| marked.iter().any(|record| record.hash == submission.hash);
-        if let Some(Submission { origin, hash, .. }) = self.submission.take_if(is_marked) {
-            let refusal = if hash == record.hash { refusal } else { Refusal::InvalidAncestor(record.hash) };
-            self.refuse(origin, refusal);
-        }
-        self.choose_chain()
-    }
-
-    /// The known blocks that stand on `base`.
-    fn standing_on(&mut self, base: &HeaderRecord) -> Result<Vec<HeaderRecord>, Fault> {
-        let mut found = Vec::new();
-        for head in self.index.heads_above(base.work) {
-            let mut branch = Vec::new();
-            let mut next = self.index.get(&self.snapshot, &head)?;
-            while let Some(record) = next.filter(|record| record.height > base.height) {
-                branch.push(record);
-                next = self.index.get(&self.snapshot, &record.header.prev_hash)?;
-            }
-            if next.is_some_and(|record| record.hash == base.hash) {
-                found.append(&mut branch);
-            }
-        }
-        Ok(found)
-    }
-
     /// Forgets a body that rotted on disk and looks for the best chain that is held without it.
     fn lose_body(&mut self, record: &HeaderRecord) -> Result<(), Fault> {
         let mut store = self.store.begin()?;

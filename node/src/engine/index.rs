@@ -63,6 +63,11 @@ impl Index {
         self.heads.insert((record.work, record.hash));
     }
 
+    /// Lists a block as a head no more: something stands on it again.
+    pub(super) fn remove_head(&mut self, record: &HeaderRecord) {
+        self.heads.remove(&(record.work, record.hash));
+    }
+
     /// The heads with more than `work`, most work first.
     pub(super) fn heads_above(&self, work: Work) -> Vec<BlockHash> {
         self.heads.iter().rev().take_while(|(theirs, _)| *theirs > work).map(|(_, hash)| *hash).collect()

@@ -191,6 +191,13 @@ pub enum Input {
         /// The block.
         block: Box<CheckedBlock>,
     },
+    /// A block that was found invalid is to be judged again, with what stands on it.
+    Reconsider {
+        /// Who wants it.
+        origin: Origin,
+        /// The block.
+        hash: BlockHash,
+    },
     /// Transactions that are right by themselves.
     Transactions {
         /// Who handed them in.
@@ -244,6 +251,11 @@ pub enum Accepted {
     },
     /// The transaction is in the mempool.
     Admitted(Admitted),
+    /// Nothing is held against the block any more.
+    Reconsidered {
+        /// How many blocks were held to be invalid until now: it, what it stands on, and what stands on it.
+        blocks: u64,
+    },
 }
 
 /// Something to do or to tell.
@@ -430,6 +442,15 @@ pub enum ChainEvent {
         hash: BlockHash,
         /// The rule.
         reason: String,
+    },
+    /// Blocks that were held to be invalid are to be judged again.
+    Reconsidered {
+        /// The height of the lowest.
+        height: u64,
+        /// The hash of the lowest.
+        hash: BlockHash,
+        /// How many there are.
+        blocks: u64,
     },
     /// A body rotted on disk and was forgotten; the chain ends below it until it is had again.
     BodyLost {

@@ -19,6 +19,7 @@ pub mod counters;
 mod dialling;
 mod index;
 pub mod limits;
+mod marks;
 pub mod mempool;
 pub mod message;
 pub mod mining;
@@ -213,6 +214,8 @@ enum Waiting {
     Headers { peer: PeerId, records: Vec<HeaderRecord>, page: bool },
     /// A block that breaks a rule whatever the state.
     Invalid(BlockHash, Refusal),
+    /// A block that is to be judged again.
+    Reconsider(Origin, BlockHash),
 }
 
 impl Engine {
@@ -274,7 +277,8 @@ impl Engine {
         self.now = now;
         match input {
             Input::Tick => {}
-            Input::Block { origin, block } => self.enqueue(origin, block),
+            Input::Block { origin, block } => self.enqueue(origin, Waiting::Block(origin, block)),
+            Input::Reconsider { origin, hash } => self.enqueue(origin, Waiting::Reconsider(origin, hash)),
             Input::Transactions { origin, transactions } => self.guard(|engine| engine.admit(origin, transactions))?,
             Input::Mined { epoch, time, nonce } => self.take_solution(epoch, time, nonce),
             Input::Peer { peer, event } => self.guard(|engine| engine.take_peer_event(peer, event))?,
@@ -413,6 +417,7 @@ impl Engine {
             match self.waiting.pop_front() {
                 Some(Waiting::Block(origin, block)) => self.take_block(origin, block)?,
                 Some(Waiting::Headers { peer, records, page }) => return self.store_headers(peer, records, page),
+                Some(Waiting::Reconsider(origin, hash)) => return self.reconsider(origin, hash),
                 Some(Waiting::Invalid(hash, refusal)) => {
                     let Some(record) = self.index.get(&self.snapshot, &hash)? else { return Ok(()) };
                     return self.invalidate(record, refusal);
@@ -423,10 +428,10 @@ impl Engine {
         self.step_update()
     }
 
-    fn enqueue(&mut self, origin: Origin, block: Box<CheckedBlock>) {
+    fn enqueue(&mut self, origin: Origin, waiting: Waiting) {
         // A block of its own is out already, and there is one at a time.
         if self.waiting.len() < WAITING_INPUTS || origin == Origin::Own {
-            self.waiting.push_back(Waiting::Block(origin, block));
+            self.waiting.push_back(waiting);
         } else {
             self.refuse(origin, Refusal::Busy);
         }
@@ -638,7 +643,7 @@ impl Engine {
         match block {
             Ok(block) => {
                 self.publish_block(block.block());
-                self.enqueue(Origin::Own, Box::new(block));
+                self.enqueue(Origin::Own, Waiting::Block(Origin::Own, Box::new(block)));
             }
             Err(refusal) => self.refuse(Origin::Own, refusal),
         }

@@ -49,6 +49,9 @@ pub enum Refusal {
     /// The block is known already.
     #[error("the block is known already")]
     KnownBlock,
+    /// The block that is to be judged again is not known.
+    #[error("block {0} is not known")]
+    UnknownBlock(BlockHash),
 
     /// Too much is waiting.
     #[error("the node is busy with a long chain update; try again")]
@@ -152,6 +155,7 @@ pub fn judge(refusal: &Refusal) -> Verdict {
         | Refusal::Admission(_)
         | Refusal::KnownBlock
         | Refusal::KnownInvalid
+        | Refusal::UnknownBlock(_)
         | Refusal::Busy
         | Refusal::Ours(_) => (Disposition::Ignore, 0),
     };

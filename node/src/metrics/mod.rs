@@ -192,7 +192,7 @@ impl Metrics {
             ChainEvent::Invalidated { .. } => self.blocks_invalid.add([], 1),
             ChainEvent::BodyLost { .. } => self.bodies_lost.add([], 1),
             ChainEvent::RepairStarted { .. } => self.repairs.add([], 1),
-            ChainEvent::RepairEnded { .. } => {}
+            ChainEvent::Reconsidered { .. } | ChainEvent::RepairEnded { .. } => {}
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use super::Rpc;
 use super::error::RpcError;
+use super::events::{Follower, needs_a_websocket};
 use super::limits::{MAX_PARAMS, max_reply_bytes};
 use super::methods::Method;
 use crate::engine::Engine;
@@ -32,6 +33,7 @@ pub(super) struct Call {
     read: usize,
     cancelled: Cancelled,
     runtime: Handle,
+    follower: Option<Follower>,
 }
 
 /// Whether nobody waits for a reply any more.
@@ -46,13 +48,14 @@ impl Cancelled {
 }
 
 impl Call {
-    /// A call of `method` with the `params` member of the request.
+    /// A call of `method` with the `params` member of the request; `follower` where it came over a WebSocket.
     pub(super) fn new(
         rpc: Arc<Rpc>,
         method: &'static Method,
         params: Option<&str>,
         cancelled: Cancelled,
         runtime: Handle,
+        follower: Option<Follower>,
     ) -> Result<Call, RpcError> {
         let values = match params {
             None => Vec::new(),
@@ -67,7 +70,7 @@ impl Call {
         if given > most {
             return Err(usage(method, format_args!("at most {most} parameters, {given} were given")));
         }
-        Ok(Call { rpc, method, values, read: 0, cancelled, runtime })
+        Ok(Call { rpc, method, values, read: 0, cancelled, runtime, follower })
     }
 
     /// The next parameter, which must be given.
@@ -119,6 +122,11 @@ impl Call {
             MailboxError::Busy => RpcError::new(ErrorCode::Busy, "the node is busy", "ask again in a moment"),
             MailboxError::Stopped => RpcError::stopping(),
         })
+    }
+
+    /// Where the caller is told the chain's steps.
+    pub(super) fn follower(&self) -> Result<&Follower, RpcError> {
+        self.follower.as_ref().ok_or_else(|| needs_a_websocket(self.method.name))
     }
 
     /// Whether nobody waits for the reply any more: long work ends then.

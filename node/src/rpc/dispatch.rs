@@ -20,6 +20,7 @@ use super::Rpc;
 use super::auth::Access;
 use super::call::{AtMost, Call, Cancelled, Reply, too_large};
 use super::error::RpcError;
+use super::events::Follower;
 use super::limits::{CALL_TIMEOUT, MAX_BATCH};
 use super::methods::{METHODS, Method};
 use crate::metrics::Metrics;
@@ -79,8 +80,8 @@ async fn run_in_time(
         Some(patience) => Deadline::within(patience),
         None => extensions.get().copied().unwrap_or_else(Deadline::from_now),
     };
-    let cancelled = Cancelled::default();
-    let work = work(method, params, rpc, cancelled.clone());
+    let (cancelled, follower) = (Cancelled::default(), extensions.get().cloned());
+    let work = work(method, params, rpc, cancelled.clone(), follower);
     timeout_at(deadline.0, work).await.unwrap_or_else(|_| {
         cancelled.set();
         Err(RpcError::timed_out(method.name, method.patience))
@@ -93,20 +94,31 @@ async fn work(
     params: Params<'static>,
     rpc: Arc<Rpc>,
     cancelled: Cancelled,
+    follower: Option<Follower>,
 ) -> Result<Reply, RpcError> {
     let place = rpc.places.clone().acquire_owned().await.map_err(|_| RpcError::stopping())?;
     let runtime = Handle::current();
     let done = spawn_blocking(move || {
         // Held to the end of the work, even where nobody waits for it any more.
         let _place = place;
-        Call::new(rpc, method, params.as_str(), cancelled, runtime).and_then(|mut call| (method.run)(&mut call))
+        Call::new(rpc, method, params.as_str(), cancelled, runtime, follower)
+            .and_then(|mut call| (method.run)(&mut call))
     });
     done.await.unwrap_or_else(|error| Err(RpcError::node_failure(format_args!("a defect in {}: {error}", method.name))))
 }
 
+/// Whether the body of a request is a batch.
+pub(super) fn is_batch(body: &[u8]) -> bool {
+    first_byte(body) == Some(&b'[')
+}
+
+fn first_byte(body: &[u8]) -> Option<&u8> {
+    body.iter().find(|byte| !byte.is_ascii_whitespace())
+}
+
 /// Refuses what is no JSON-RPC 2.0 request or batch, with the reason. The requests within a batch are judged singly.
 pub(super) fn check_envelope(body: &[u8]) -> Result<(), RpcError> {
-    let result = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+    let result = match first_byte(body) {
         None => return Err(invalid_request("the request is empty")),
         Some(b'[') => match serde_json::from_slice::<AtMost<MAX_BATCH>>(body) {
             Ok(AtMost(requests)) if requests.is_empty() => return Err(invalid_request("the batch is empty")),

@@ -1,8 +1,12 @@
-//! `/rpc`: from an HTTP request to a JSON-RPC service and back. What is wrong with the HTTP is answered here.
+//! `/rpc`: from an HTTP request or a WebSocket's message to a JSON-RPC service and back. What is wrong with the HTTP is
+//! answered here, and what is large is counted.
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::Extension;
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue, UPGRADE};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -12,22 +16,38 @@ use jsonrpsee::core::BoxError;
 use jsonrpsee::server::middleware::rpc::{RpcService, RpcServiceBuilder};
 use jsonrpsee::server::{HttpResponse, Methods, ServerBuilder, ServerConfig, ServerHandle, stop_channel};
 use jsonrpsee::types::Id;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::Rpc;
-use super::dispatch::{Deadline, Explained, check_envelope, error_reply, module};
+use super::auth::Access;
+use super::dispatch::{Deadline, Explained, check_envelope, error_reply, is_batch, module};
 use super::error::RpcError;
-use super::limits::{BODY_TIMEOUT, MAX_CONNECTIONS, max_reply_bytes, max_request_bytes};
+use super::events::Follower;
+use super::limits::{
+    BODY_TIMEOUT, MAX_BATCHES, MAX_CONNECTIONS, MAX_LONG_REQUESTS, MAX_WEBSOCKET_REPLY_BYTES, MAX_WEBSOCKETS,
+    ORDINARY_BYTES, REPLIES_BYTES, TURN_TIMEOUT, max_reply_bytes, max_request_bytes,
+};
+use super::server::Place;
+use super::websocket;
 
 /// The media type of requests and replies.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// jsonrpsee's service and what requests are held against before they reach it.
 pub(super) struct Endpoint {
-    rpc: Arc<Rpc>,
+    pub(super) rpc: Arc<Rpc>,
     service: BoxCloneSyncService<Request, HttpResponse, BoxError>,
+    /// One for each of [`MAX_LONG_REQUESTS`].
+    long_requests: Arc<Semaphore>,
+    /// One for each of [`MAX_BATCHES`].
+    batches: Arc<Semaphore>,
+    /// One for each [`ORDINARY_BYTES`] of [`REPLIES_BYTES`].
+    replies: Arc<Semaphore>,
+    /// One for each of [`MAX_WEBSOCKETS`].
+    websockets: Arc<Semaphore>,
     // jsonrpsee's service stops when this is dropped.
     _running: ServerHandle,
 }
@@ -54,40 +74,141 @@ impl Endpoint {
             .set_rpc_middleware(explained)
             .to_service_builder()
             .build(Methods::from(module(rpc.clone())), stopped);
-        Endpoint { rpc, service: BoxCloneSyncService::new(service), _running: running }
+        let of = |places| Arc::new(Semaphore::new(places));
+        Endpoint {
+            rpc,
+            service: BoxCloneSyncService::new(service),
+            long_requests: of(MAX_LONG_REQUESTS),
+            batches: of(MAX_BATCHES),
+            replies: of(REPLIES_BYTES / ORDINARY_BYTES),
+            websockets: of(MAX_WEBSOCKETS),
+            _running: running,
+        }
     }
 }
 
-/// Answers one HTTP request.
-pub(super) async fn call(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    match endpoint.answer(request).await {
-        Ok(response) => response,
-        Err((status, error)) => {
-            let reply = error_reply(Id::Null, error).into_json().get().to_owned();
-            (status, [(CONTENT_TYPE, JSON)], reply).into_response()
+/// Answers one HTTP request, or makes its connection a WebSocket.
+pub(super) async fn call(
+    State(endpoint): State<Arc<Endpoint>>,
+    Extension(place): Extension<Place>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
+) -> Response {
+    let answer = match upgrade {
+        Ok(upgrade) => open_websocket(endpoint, place, upgrade, request.headers()),
+        Err(rejection) if request.headers().contains_key(UPGRADE) => {
+            let next = "open it as RFC 6455 says, or send a POST request";
+            Err(bad_request(rejection.status(), format_args!("this opens no WebSocket: {rejection}"), next))
         }
+        Err(_) => endpoint.answer(request).await,
+    };
+    match answer {
+        Ok(response) => response,
+        Err((status, error)) => (status, [(CONTENT_TYPE, JSON)], envelope(error)).into_response(),
     }
 }
 
 /// An HTTP status and the JSON-RPC error that goes with it.
 type Failure = (StatusCode, RpcError);
 
+fn envelope(error: RpcError) -> String {
+    error_reply(Id::Null, error).into_json().get().to_owned()
+}
+
+fn open_websocket(
+    endpoint: Arc<Endpoint>,
+    place: Place,
+    upgrade: WebSocketUpgrade,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let busy = |_| {
+        let what = format_args!("all {MAX_WEBSOCKETS} WebSockets are in use");
+        let error = RpcError::new(ErrorCode::Busy, what, "try again, or send POST requests");
+        (StatusCode::SERVICE_UNAVAILABLE, error)
+    };
+    let permit = Arc::clone(&endpoint.websockets).try_acquire_owned().map_err(busy)?;
+    let access = endpoint.rpc.cookie.access(headers);
+    Ok(websocket::open(endpoint, access, (place, permit), upgrade))
+}
+
+/// The bytes of a large reply, which count until they have left.
+struct Counted {
+    bytes: Bytes,
+    _count: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Endpoint {
     async fn answer(&self, request: Request) -> Result<Response, Failure> {
-        check_method(request.method(), request.headers())?;
+        check_method(request.method())?;
         check_content_type(request.headers())?;
         let access = self.rpc.cookie.access(request.headers());
+        let ordinary = request.body().size_hint().upper().is_some_and(|bytes| bytes <= ORDINARY_BYTES as u64);
+        let _turn = if ordinary { None } else { Some(turn(&self.long_requests).await?) };
         let body = self.read_body(request).await?;
+        let (status, reply) = self.reply(body, access, None).await?;
+        let reply = self.count(reply).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error))?;
+        Ok((status, [(CONTENT_TYPE, JSON)], reply).into_response())
+    }
+
+    /// Answers one message of a WebSocket, whose client is where `follower` says.
+    pub(super) async fn reply_over(&self, message: Bytes, access: Access, follower: &Follower) -> Bytes {
+        match self.reply(message, access, Some(follower.clone())).await {
+            Ok((_, reply)) if reply.len() <= MAX_WEBSOCKET_REPLY_BYTES => reply,
+            Ok(_) => {
+                let what =
+                    format_args!("the reply is longer than a WebSocket carries, {MAX_WEBSOCKET_REPLY_BYTES} bytes");
+                envelope(RpcError::new(ErrorCode::TooLarge, what, "send this request by POST")).into()
+            }
+            Err((_, error)) => envelope(error).into(),
+        }
+    }
+
+    /// Answers a request or a batch.
+    async fn reply(
+        &self,
+        body: Bytes,
+        access: Access,
+        follower: Option<Follower>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
         check_envelope(&body).map_err(|error| (StatusCode::BAD_REQUEST, error))?;
+        let deadline = Deadline::from_now();
+        let _turn = if is_batch(&body) { Some(turn(&self.batches).await?) } else { None };
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(CONTENT_TYPE, JSON);
         request.extensions_mut().insert(access);
-        request.extensions_mut().insert(Deadline::from_now());
-        let response = self.service.clone().oneshot(request).await.map_err(|error| {
-            (StatusCode::INTERNAL_SERVER_ERROR, RpcError::node_failure(format_args!("the RPC service: {error}")))
-        })?;
-        Ok(response.map(Body::new))
+        request.extensions_mut().insert(deadline);
+        if let Some(follower) = follower {
+            request.extensions_mut().insert(follower);
+        }
+        let failed = |error: &dyn std::fmt::Display| {
+            let error = RpcError::node_failure(format_args!("the RPC service: {error}"));
+            (StatusCode::INTERNAL_SERVER_ERROR, error)
+        };
+        let response = self.service.clone().oneshot(request).await.map_err(|error| failed(&error))?;
+        let (status, body) = (response.status(), Body::new(response.into_body()));
+        let reply = to_bytes(body, usize::MAX).await.map_err(|error| failed(&error))?;
+        Ok((status, reply))
+    }
+
+    /// Counts a reply among those that have not left, if it is large and there is room.
+    fn count(&self, bytes: Bytes) -> Result<Bytes, RpcError> {
+        if bytes.len() <= ORDINARY_BYTES {
+            return Ok(bytes);
+        }
+        let parts = bytes.len().div_ceil(ORDINARY_BYTES) as u32;
+        let busy = |_| {
+            let what = "too many large replies have not been read yet";
+            RpcError::new(ErrorCode::Busy, what, "ask again in a moment, or for less")
+        };
+        let count = Arc::clone(&self.replies).try_acquire_many_owned(parts).map_err(busy)?;
+        Ok(Bytes::from_owner(Counted { bytes, _count: count }))
     }
 
     async fn read_body(&self, request: Request) -> Result<Bytes, Failure> {
@@ -113,14 +234,24 @@ impl Endpoint {
     }
 }
 
-fn check_method(method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
-    let next = "send a POST request with a JSON-RPC 2.0 body";
-    if headers.contains_key(UPGRADE) {
-        return Err(bad_request(StatusCode::BAD_REQUEST, "this node does not serve WebSockets", next));
+/// Waits for a turn among those that are long or many.
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+    match timeout(TURN_TIMEOUT, Arc::clone(turns).acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(_)) => Err((StatusCode::SERVICE_UNAVAILABLE, RpcError::stopping())),
+        Err(_) => {
+            let what = "too many long requests or batches at once";
+            let error = RpcError::new(ErrorCode::Busy, what, "ask again in a moment, in shorter requests");
+            Err((StatusCode::SERVICE_UNAVAILABLE, error))
+        }
     }
+}
+
+fn check_method(method: &Method) -> Result<(), Failure> {
     if method == Method::POST {
         return Ok(());
     }
+    let next = "send a POST request with a JSON-RPC 2.0 body, or open a WebSocket";
     Err(bad_request(StatusCode::METHOD_NOT_ALLOWED, format_args!("{method} is not for /rpc"), next))
 }
 

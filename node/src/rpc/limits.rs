@@ -4,9 +4,48 @@ use std::time::Duration;
 
 use drystone_core::params::ChainParams;
 
-/// Connections at once; one more is answered 503 and closed. With a request and a reply of the main chain's largest size
-/// on each (4 MiB and 9 MiB) 832 MiB, with ordinary ones a few megabytes.
-pub(crate) const MAX_CONNECTIONS: usize = 64;
+/// Connections at once, if the system lets the node open so many files; one more is answered 503 and closed. A connection
+/// holds 16 KiB of head, and a request and a reply that are not large: 256 MiB for all of them at worst, and a few megabytes
+/// with ordinary ones.
+pub const MAX_CONNECTIONS: usize = 1_280;
+
+/// The longest request or reply that counts as ordinary. Of the others there is a bounded number.
+pub(crate) const ORDINARY_BYTES: usize = 64 << 10;
+
+/// Longer requests at once: 64 MiB of them on the main chain. Others wait, unread.
+pub(crate) const MAX_LONG_REQUESTS: usize = 16;
+
+/// Batches at once, each of which gathers its replies: 144 MiB of them on the main chain. Others wait for their turn.
+pub(crate) const MAX_BATCHES: usize = 16;
+
+/// How long a request may wait for its turn among long ones or batches.
+pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Replies longer than ordinary that have not left yet, all together: 128 MiB, 14 of the largest. Beyond them a caller is told
+/// that the node is busy, and clients that take their replies slowly hold up nobody else.
+pub(crate) const REPLIES_BYTES: usize = 128 << 20;
+
+/// Of the connections, those that may be WebSockets at once.
+pub(crate) const MAX_WEBSOCKETS: usize = 256;
+
+/// The longest message that a WebSocket takes: an ordinary request. A block is handed in by a POST.
+pub(crate) const MAX_MESSAGE_BYTES: usize = ORDINARY_BYTES;
+
+/// The longest reply over a WebSocket, whose buffer keeps the size of the longest: 256 MiB for all of them. What is longer is
+/// asked for by a POST.
+pub(crate) const MAX_WEBSOCKET_REPLY_BYTES: usize = 1 << 20;
+
+/// What a WebSocket reads at once.
+pub(crate) const READ_BUFFER_BYTES: usize = 4 << 10;
+
+/// A WebSocket from which nothing came between two pings is dead.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long the client of a WebSocket may take to read one message.
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Steps of the chain that are read at once for a subscriber: 64 of 350 bytes are 22 kB.
+pub(crate) const MAX_STEPS: usize = 64;
 
 /// Calls that are worked on at once, each on a thread of its own; others wait for one of them within their own time.
 pub(crate) const MAX_CALLS: usize = 8;

@@ -2,7 +2,8 @@
 //!
 //! A request's journey: `server` accepts the connection, `guard` refuses strangers' pages, `endpoint` reads the body and
 //! `auth` looks at the cookie, `dispatch` finds the method, `call` reads its parameters on a thread that may block, and
-//! `methods` answer: reads from a snapshot of the store, the rest from the engine through its mailbox. Every bound is in
+//! `methods` answer: reads from a snapshot of the store, the rest from the engine through its mailbox. A `websocket` takes the
+//! same way with each message, and `events` are what it tells unasked. Every bound is in
 //! `limits`, every error has a code, a sentence and a next step (`error`).
 
 mod auth;
@@ -10,12 +11,14 @@ mod call;
 mod dispatch;
 mod endpoint;
 mod error;
+mod events;
 mod guard;
 mod health;
 mod limits;
 mod methods;
 mod scrape;
 mod server;
+mod websocket;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -24,9 +27,10 @@ use drystone_core::address::encode_address;
 use drystone_core::hash::BlockHash;
 use drystone_core::key::AccountId;
 use drystone_core::params::ChainParams;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use auth::{COOKIE_FILE, Cookie};
+pub use limits::MAX_CONNECTIONS;
 pub use server::RpcServer;
 
 use crate::mailbox::Mailbox;
@@ -43,25 +47,39 @@ pub struct Rpc {
     batch_secret: [u8; 32],
     hash_rate: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
+    /// The tip, told when it changes.
+    tips: watch::Receiver<BlockHash>,
     /// One for each call that may be worked on at once.
     places: Arc<Semaphore>,
 }
 
+/// The parts of a node that the methods answer from.
+pub struct RpcParts {
+    /// The chain.
+    pub params: Arc<ChainParams>,
+    /// What is read.
+    pub store: Arc<Store>,
+    /// The way to the engine.
+    pub mailbox: Mailbox,
+    /// What opens the methods that change the node.
+    pub cookie: Cookie,
+    /// 32 secret random bytes that seed signature batches.
+    pub batch_secret: [u8; 32],
+    /// Where the miner writes how many hashes a second it tries.
+    pub hash_rate: Arc<AtomicU64>,
+    /// What is told of every call, and served.
+    pub metrics: Arc<Metrics>,
+    /// The tip's hash, told when it changes.
+    pub tips: watch::Receiver<BlockHash>,
+}
+
 impl Rpc {
-    /// Methods over a node's parts. `batch_secret` is 32 secret random bytes that seed signature batches; `hash_rate` is
-    /// where the miner writes how many hashes a second it tries; `metrics` are told of every call and served.
-    pub fn new(
-        params: Arc<ChainParams>,
-        store: Arc<Store>,
-        mailbox: Mailbox,
-        cookie: Cookie,
-        batch_secret: [u8; 32],
-        hash_rate: Arc<AtomicU64>,
-        metrics: Arc<Metrics>,
-    ) -> Rpc {
+    /// Methods over a node's parts.
+    pub fn new(parts: RpcParts) -> Rpc {
+        let RpcParts { params, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips } = parts;
         let chain_id = params.chain_id();
         let places = Arc::new(Semaphore::new(limits::MAX_CALLS));
-        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, places }
+        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, places }
     }
 
     /// The address of an account on this chain.

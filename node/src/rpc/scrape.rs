@@ -38,7 +38,7 @@ mod tests {
 
     use crate::mailbox::{Mailbox, Message};
     use crate::metrics::Metrics;
-    use crate::rpc::Cookie;
+    use crate::rpc::{Cookie, RpcParts};
     use crate::store::{Store, StoreOptions};
 
     #[tokio::test]
@@ -51,7 +51,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cookie = Cookie::create(directory.path(), [1; 32]).unwrap();
         let metrics = Arc::new(Metrics::new(0, PathBuf::new()));
-        let rpc = Arc::new(Rpc::new(params, store, mailbox.clone(), cookie, [1; 32], Arc::default(), metrics));
+        let (_, tips) = tokio::sync::watch::channel(params.chain_id());
+        let parts = RpcParts {
+            params,
+            store,
+            mailbox: mailbox.clone(),
+            cookie,
+            batch_secret: [1; 32],
+            hash_rate: Arc::default(),
+            metrics,
+            tips,
+        };
+        let rpc = Arc::new(Rpc::new(parts));
         let scrape = async || {
             let response = timeout(Duration::from_secs(1), super::metrics(State(Arc::clone(&rpc)))).await.unwrap();
             let page = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();

@@ -88,6 +88,12 @@ impl Update {
         Ok(())
     }
 
+    /// Lists a block as a head no more, because what stands on it is not held to be invalid any more.
+    pub fn remove_head(&mut self, record: &HeaderRecord) -> Result<(), StoreError> {
+        self.transaction.open_table(tables::TIPS)?.remove(&tip_key(record.work, &record.hash))?;
+        Ok(())
+    }
+
     /// Notes what is known of a block. A block without a record is left alone.
     pub fn set_validity(&mut self, hash: &BlockHash, validity: Validity) -> Result<(), StoreError> {
         let mut headers = self.transaction.open_table(tables::HEADERS)?;

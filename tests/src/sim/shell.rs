@@ -212,6 +212,8 @@ impl World {
                 let what = format!("valid block {hash} was found invalid: {reason}");
                 self.report(Report::Refused { host: number, height: *height, hash: *hash, block, what });
             }
+            // Nobody here is an operator.
+            ChainEvent::Reconsidered { .. } => {}
             ChainEvent::BodyLost { .. } | ChainEvent::RepairStarted { .. } | ChainEvent::RepairEnded { .. } => {
                 self.violate("durability", number, format!("data on disk were found rotten: {event:?}"));
             }
@@ -263,6 +265,7 @@ fn input_name(input: &Input) -> &'static str {
     match input {
         Input::Tick => "tick",
         Input::Block { .. } => "block",
+        Input::Reconsider { .. } => "reconsider",
         Input::Transactions { .. } => "transactions",
         Input::Mined { .. } => "mined",
         Input::Peer { event, .. } => match event {

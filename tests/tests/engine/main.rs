@@ -19,7 +19,7 @@ use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output
 use drystone_node::engine::mining::MiningRefusal;
 use drystone_node::engine::verdict::Refusal;
 use drystone_node::engine::{Config, Engine};
-use drystone_node::store::{Store, StoreOptions, verify};
+use drystone_node::store::{Store, StoreOptions, Validity, verify};
 use drystone_tests::chain::TestChain;
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -66,10 +66,15 @@ impl Bench {
 
     /// Hands in a block and runs every deadline that is due, counting the calls.
     fn feed(&mut self, block: &Block) -> Fed {
+        let block = Box::new(checked(&self.params, block));
+        self.ask(|origin| Input::Block { origin, block })
+    }
+
+    /// Hands in what has one verdict and runs every deadline that is due, counting the calls.
+    fn ask(&mut self, input: impl FnOnce(Origin) -> Input) -> Fed {
         self.token += 1;
         let origin = Origin::Rpc(Token(self.token));
-        let block = Box::new(checked(&self.params, block));
-        let mut outputs = self.engine.handle(self.now, Input::Block { origin, block }).expect("store works");
+        let mut outputs = self.engine.handle(self.now, input(origin)).expect("store works");
         let mut calls = 1;
         while self.engine.next_deadline(self.now).is_some_and(|due| due <= self.now) {
             outputs.extend(self.engine.handle(self.now, Input::Tick).expect("store works"));
@@ -628,8 +633,87 @@ fn what_stands_on_an_invalid_block_is_invalid_too_and_stays_so() {
         assert_eq!(bench.feed(&branch[4]).result, Err(Refusal::InvalidAncestor(hashes[3])));
         bench.assert_at(&ours);
         let validity = bench.store.snapshot().unwrap().header(&valid_tip).unwrap().unwrap().validity;
-        assert_ne!(validity, drystone_node::store::Validity::InvalidAncestor);
+        assert_ne!(validity, Validity::InvalidAncestor);
     }
+}
+
+#[test]
+fn what_was_found_invalid_is_judged_again_when_the_operator_says_so() {
+    let disk = Disk::new();
+    let mut bench = disk.open();
+    let (ours, mut theirs) = fork(&mut bench, 3, 1);
+    let good = theirs.tip().hash;
+    let mut wrong = vec![grow(&mut theirs, OTHER_MINER, vec![])];
+    wrong[0].header.state_root = StateRoot([9; 32]);
+    rework(&disk.params, &mut wrong[0]);
+    for i in 0..2 {
+        let mut next = wrong[i].clone();
+        next.header.prev_hash = next.header.hash();
+        next.header.time += disk.params.interval;
+        rework(&disk.params, &mut next);
+        wrong.push(next);
+    }
+    let [first, _, third] = [0, 1, 2].map(|i: usize| wrong[i].header.hash());
+    wrong[..2].iter().for_each(|block| drop(bench.feed(block).result));
+    assert_eq!(bench.feed(&wrong[2]).result, Err(Refusal::InvalidAncestor(first)));
+    let heads = |bench: &Bench| bench.store.snapshot().unwrap().tips().map(|head| head.unwrap().1).collect::<Vec<_>>();
+    assert!(heads(&bench).contains(&good), "nothing good stands on it");
+
+    // Named by any of them: all are tried again, and break the same rule.
+    let again = bench.ask(|origin| Input::Reconsider { origin, hash: third });
+    assert_eq!(again.result, Ok(Accepted::Reconsidered { blocks: 3 }));
+    let invalidated = again
+        .outputs
+        .iter()
+        .any(|output| matches!(output, Output::Event(ChainEvent::Invalidated { hash, .. }) if *hash == first));
+    assert!(invalidated, "the lowest was judged again");
+    assert_eq!(bench.feed(&wrong[2]).result, Err(Refusal::KnownInvalid));
+    bench.assert_at(&ours);
+    let nothing = bench.ask(|origin| Input::Reconsider { origin, hash: ours.tip().hash });
+    assert_eq!(nothing.result, Ok(Accepted::Reconsidered { blocks: 0 }));
+    let unknown = bench.ask(|origin| Input::Reconsider { origin, hash: BlockHash([1; 32]) });
+    assert_eq!(unknown.result, Err(Refusal::UnknownBlock(BlockHash([1; 32]))));
+}
+
+#[test]
+fn a_good_branch_that_was_found_invalid_by_mistake_is_taken_when_it_is_judged_again() {
+    let disk = Disk::new();
+    let mut bench = disk.open();
+    let (ours, theirs) = fork(&mut bench, 3, 3);
+    // As a version with a defect would have marked them.
+    let mut update = bench.store.begin().unwrap();
+    for (i, header) in theirs.headers().iter().enumerate().skip(1) {
+        let validity = if i == 1 { Validity::Invalid } else { Validity::InvalidAncestor };
+        update.set_validity(&header.hash(), validity).unwrap();
+    }
+    update.commit().unwrap();
+    drop(bench);
+    let mut bench = disk.open();
+    let mut longer = theirs.clone();
+    let next = grow(&mut longer, OTHER_MINER, vec![]);
+    assert_eq!(bench.feed(&next).result, Err(Refusal::InvalidAncestor(theirs.tip().hash)));
+    bench.assert_at(&ours);
+    let hash = theirs.headers()[1].hash();
+    let judged = bench.ask(|origin| Input::Reconsider { origin, hash });
+    assert_eq!(judged.result, Ok(Accepted::Reconsidered { blocks: 3 }));
+    bench.assert_at(&ours);
+    assert_eq!(bench.feed(&next).result, Ok(Accepted::Connected { height: 4 }));
+    bench.assert_at(&longer);
+}
+
+#[test]
+fn an_operator_waits_for_an_update_like_everybody_else() {
+    let mut bench = Bench::new();
+    let (_, theirs) = fork(&mut bench, 3, 3);
+    let mut longer = theirs.clone();
+    let block = Box::new(checked(&bench.params, &grow(&mut longer, OTHER_MINER, vec![])));
+    let hash = longer.tip().hash;
+    // The reorganisation takes several calls and holds the store meanwhile.
+    bench.engine.handle(bench.now, Input::Block { origin: Origin::Rpc(Token(0)), block }).expect("store works");
+    assert!(bench.engine.is_updating());
+    let asked = bench.ask(|origin| Input::Reconsider { origin, hash });
+    assert_eq!(asked.result, Ok(Accepted::Reconsidered { blocks: 0 }));
+    assert_eq!(bench.tip(), hash);
 }
 
 #[test]

@@ -1,18 +1,21 @@
-//! `chain_head`, `chain_header`, `chain_headers`, `chain_block`, `chain_tips`, `tx_get` and `tx_proof`: reads of one snapshot.
+//! `chain_head`, `chain_header`, `chain_headers`, `chain_block`, `chain_tips`, `tx_get` and `tx_proof`: reads of one snapshot;
+//! and `chain_reconsider`.
 
 use drystone_core::amount::Amount;
 use drystone_core::api::{
-    BlockId, BlockInfo, BlockReply, ErrorCode, HeaderInfo, Hex, TipInfo, TipStatus, TransactionFields, TransactionInfo,
-    TransactionProofInfo, TransactionStatus,
+    BlockId, BlockInfo, BlockReply, ErrorCode, HeaderInfo, Hex, Reconsidered, TipInfo, TipStatus, TransactionFields,
+    TransactionInfo, TransactionProofInfo, TransactionStatus,
 };
 use drystone_core::block::{Block, Body, Header};
-use drystone_core::hash::Txid;
+use drystone_core::hash::{BlockHash, Txid};
 use drystone_core::light::{AncestorProof, TransactionProof};
 use drystone_core::merkle;
 use drystone_core::params::ChainParams;
 use drystone_core::state::{StateKey, prove, prove_ancestor};
 use drystone_core::subsidy::subsidy_at;
 
+use super::submit::refuse;
+use crate::engine::message::Accepted;
 use crate::rpc::Rpc;
 use crate::rpc::call::Call;
 use crate::rpc::error::RpcError;
@@ -70,6 +73,15 @@ pub(super) fn tips(call: &mut Call) -> Result<Vec<TipInfo>, RpcError> {
             Ok(TipInfo { hash, height: record.height, work, status: tip_status(&snapshot, &record)? })
         })
         .collect()
+}
+
+pub(super) fn reconsider(call: &mut Call) -> Result<Reconsidered, RpcError> {
+    let hash: BlockHash = call.next()?;
+    match call.reach(call.rpc.mailbox.reconsider(hash))? {
+        Ok(Accepted::Reconsidered { blocks }) => Ok(Reconsidered { blocks }),
+        Ok(_) => unreachable!("a block was to be judged again, nothing else"),
+        Err(refusal) => Err(refuse(refusal)),
+    }
 }
 
 pub(super) fn transaction(call: &mut Call) -> Result<TransactionInfo, RpcError> {
@@ -164,7 +176,7 @@ pub(super) fn reward(params: &ChainParams, height: u64, body: &Body) -> Amount {
 }
 
 /// The block that `id` names.
-fn find(snapshot: &Snapshot, id: BlockId) -> Result<HeaderRecord, RpcError> {
+pub(in crate::rpc) fn find(snapshot: &Snapshot, id: BlockId) -> Result<HeaderRecord, RpcError> {
     let hash = match id {
         BlockId::Hash(hash) => Some(hash),
         BlockId::Height(height) => snapshot.main_hash(height)?,

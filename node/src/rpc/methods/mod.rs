@@ -14,8 +14,10 @@ use serde::Serialize;
 
 use super::call::{Call, Reply};
 use super::error::RpcError;
+use super::events;
 use super::limits::BACKUP_TIMEOUT;
 
+pub(super) use chain::find;
 pub(super) use node::{percent, phase};
 
 /// A method as callers see it, and the function that answers.
@@ -57,6 +59,9 @@ pub(super) const METHODS: &[Method] = &[
     open("chain_headers", &["from", "count"], |call| reply(call, chain::headers)),
     open("chain_block", &["height or hash", "raw"], |call| reply(call, chain::block)),
     open("chain_tips", &[], |call| reply(call, chain::tips)),
+    open("chain_events", &["cursor"], |call| reply(call, events::start)),
+    open("chain_events_stop", &["subscription"], |call| reply(call, events::stop)),
+    guarded("chain_reconsider", &["hash"], |call| reply(call, chain::reconsider)),
     open("tx_submit", &["hex"], |call| reply(call, submit::transaction)),
     open("tx_get", &["txid"], |call| reply(call, chain::transaction)),
     open("account_get", &["address"], |call| reply(call, account::get)),

@@ -90,6 +90,7 @@ pub(super) fn refuse(refusal: impl Into<Refusal>) -> RpcError {
         Refusal::MissingParent(_) => (ErrorCode::BlockNotYet, "submit the parent first"),
         Refusal::FromFuture { .. } => (ErrorCode::BlockNotYet, "it is kept and taken up when its time comes"),
         Refusal::Admission(error) => explain(error),
+        Refusal::UnknownBlock(_) => (ErrorCode::NotFound, "chain_tips lists the ends of all branches that are known"),
         Refusal::KnownBlock => (ErrorCode::InvalidBlock, "nothing is left to do"),
         Refusal::Busy => (ErrorCode::Busy, "submit again in a moment"),
         Refusal::Ours(what) => return RpcError::node_failure(what),
