@@ -92,7 +92,7 @@ fn attributes(text: &str) -> impl Iterator<Item = String> {
 
 /// `Failure::io("read", …)` says `cannot read …: …`.
 fn actions(text: &str) -> impl Iterator<Item = String> {
-    text.split("Failure::io(").skip(1).filter_map(|rest| literal(rest)).map(|action| format!("cannot {action} …: …"))
+    text.split("Failure::io(").skip(1).filter_map(literal).map(|action| format!("cannot {action} …: …"))
 }
 
 fn calls(file: &str, text: &str) -> impl Iterator<Item = String> {
@@ -101,7 +101,7 @@ fn calls(file: &str, text: &str) -> impl Iterator<Item = String> {
     for (call, node, wallet) in CALLS {
         for (at, _) in text.match_indices(call) {
             // Not its definition, and not the end of a longer name.
-            let before = text[..at].trim_end_matches(|c: char| c == '.').chars().next_back();
+            let before = text[..at].chars().next_back();
             if text[..at].ends_with("fn ") || before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
                 continue;
             }
