@@ -1,4 +1,4 @@
-//! Test support: a chain that makes valid blocks, a disk that fails on purpose, the real program, a strict reader of its
+//! Test support: a chain that makes valid blocks, a disk that fails on purpose, the real program, lines that a page shows, a strict reader of its
 //! metrics, a network of real engines under virtual time, real distance between real programs, and networks of such programs,
 //! and peers without manners for them.
 
@@ -6,6 +6,7 @@ pub mod chain;
 pub mod far;
 pub mod fault;
 pub mod network;
+pub mod pattern;
 pub mod peer;
 pub mod program;
 pub mod random;

@@ -81,7 +81,8 @@ fn usage_failure(error: &clap::Error) -> Failure {
     let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let paragraph = paragraph.join(" ");
     let message = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command given",
+        // The second one where an environment variable stands for a flag.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => "no command given",
         _ => paragraph.strip_prefix("error: ").unwrap_or(&paragraph),
     };
     Failure::new(ExitCode::Usage, message, "see: drystone-wallet --help")

@@ -29,6 +29,13 @@ pub(crate) fn execute(options: &VerifyOptions) -> Result<String, Failure> {
             "name a node's data directory with --data-dir",
         ));
     }
+    // A ledger that was copied here alone does not say which chain it holds.
+    if options.genesis.is_none() && !data.genesis().exists() {
+        return Err(Failure::new(
+            format_args!("there is no genesis file in {}", data.path().display()),
+            "copy genesis.json from where the ledger comes from, or name the chain's genesis file with --genesis",
+        ));
+    }
     let params = read_genesis(options.genesis.as_deref().unwrap_or(&data.genesis()))?;
     let (store, failure) = match open(&data, &params, true).map(Arc::new) {
         Ok(store) => match check(&store, &params) {
