@@ -120,6 +120,28 @@ pub struct NodeInfo {
     pub peers: u64,
     /// What the node's own miner does.
     pub mining: MiningStatus,
+    /// What else is worth telling at a glance; nothing where an older node answers.
+    #[serde(flatten)]
+    pub moment: Option<Moment>,
+}
+
+/// What a node is like at the moment of `node_info`; its fields stand among the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The node's clock.
+    pub time: u64,
+    /// When the program started.
+    pub started: u64,
+    /// When the tip was made, as its producer says.
+    pub tip_time: u64,
+    /// The target that the tip meets.
+    pub bits: CompactTarget,
+    /// The height of the chain as far as is known; nothing where nobody says how long it is.
+    pub target_height: Option<u64>,
+    /// Whether the state is being made anew, because it was found damaged.
+    pub repairing: bool,
+    /// Transactions that wait in the mempool.
+    pub mempool: u64,
 }
 
 /// What the node's own miner does; the reply of `mining_set`.
@@ -133,6 +155,9 @@ pub struct MiningStatus {
     pub reward_to: Option<String>,
     /// Why nothing is mined although threads are set.
     pub refusal: Option<String>,
+    /// When it goes on, where that is a matter of time.
+    #[serde(default)]
+    pub until: Option<u64>,
 }
 
 /// `node_backup`: a copy of the ledger.

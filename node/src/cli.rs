@@ -28,8 +28,8 @@ pub(crate) enum Command {
     /// Check, show or write genesis files, each of which starts a chain.
     #[command(subcommand)]
     Genesis(GenesisCommand),
-    /// Ask a running node how it is.
-    Status(RunningNode),
+    /// Ask a running node what it is doing, and what it waits for.
+    Status(StatusOptions),
     /// List the peers of a running node, and whom it has banned.
     Peers(PeersOptions),
     /// Have a running node refuse an IP address or a peer for a while.
@@ -141,6 +141,17 @@ pub(crate) struct OwnNode {
     /// The node's cookie [default: .cookie in its data directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) cookie: Option<PathBuf>,
+}
+
+/// What `status` understands.
+#[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    pub(crate) node: RunningNode,
+
+    /// Print JSON: what `node_info` answers.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What `peers` understands.

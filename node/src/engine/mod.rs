@@ -361,6 +361,11 @@ impl Engine {
         self.update.is_some() || self.repairing.is_some()
     }
 
+    /// Whether the state is being made anew, because it was found rotten.
+    pub fn is_repairing(&self) -> bool {
+        self.repairing.is_some()
+    }
+
     /// How many threads shall mine, and for whom.
     pub fn mining(&self) -> (usize, Option<AccountId>) {
         (self.mining.threads, self.mining.reward_to)

@@ -160,6 +160,11 @@ impl Metrics {
         }
     }
 
+    /// When the program started, in Unix milliseconds.
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+
     /// Counts an output of the engine.
     pub fn observe(&self, output: &Output) {
         match output {
