@@ -126,7 +126,7 @@ pub struct NodeInfo {
 }
 
 /// What a node is like at the moment of `node_info`; its fields stand among the others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moment {
     /// The node's clock.
     pub time: u64,
@@ -142,6 +142,21 @@ pub struct Moment {
     pub repairing: bool,
     /// Transactions that wait in the mempool.
     pub mempool: u64,
+    /// What reading the disk over has found; nothing where that is off.
+    pub scrub: Option<ScrubInfo>,
+}
+
+/// How far a node has read its disk over, and what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScrubInfo {
+    /// How much of the current pass is done, in percent with one decimal.
+    pub done: f64,
+    /// When a pass ended last, since the start.
+    pub last_pass: Option<u64>,
+    /// Damaged records found since the start.
+    pub damaged: u64,
+    /// Bodies of the main chain that are not held because of that, and asked of peers.
+    pub missing_bodies: u64,
 }
 
 /// What the node's own miner does; the reply of `mining_set`.
@@ -167,6 +182,19 @@ pub struct BackupMade {
     pub path: String,
     /// Its length.
     pub bytes: u64,
+}
+
+/// `faucet_pay`: a payment that waits in the mempool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaucetPaid {
+    /// The transaction.
+    pub txid: Txid,
+    /// The address that paid.
+    pub from: String,
+    /// What was paid.
+    pub amount: Amount,
+    /// What the block's producer gets for it.
+    pub fee: Amount,
 }
 
 /// `chain_head` and `chain_header`.
@@ -647,6 +675,10 @@ error_codes! {
     BlockNotYet = -32021, "block_not_yet";
     /// The node refuses to mine.
     MiningRefused = -32022, "mining_refused";
+    /// The node has no faucet.
+    FaucetOff = -32030, "faucet_off";
+    /// The faucet pays, but not again so soon.
+    TooSoon = -32031, "too_soon";
 }
 
 impl ErrorCode {

@@ -1,6 +1,6 @@
 //! `drystone-node status`: asks a running node what it is doing and what it waits for, and says it in words.
 
-use drystone_core::api::{MiningStatus, Moment, NodeInfo, Phase};
+use drystone_core::api::{MiningStatus, Moment, NodeInfo, Phase, ScrubInfo};
 use drystone_core::params::ChainKind;
 
 use super::client::Client;
@@ -45,6 +45,7 @@ fn describe(client: &Client, now: u64) -> String {
     if let Some(moment) = moment {
         lines.push(("mempool", format!("{} waiting", count(moment.mempool, "transaction"))));
     }
+    lines.extend(moment.and_then(|moment| Some(("disk", disk(moment.scrub.as_ref()?, moment.time)))));
     if let Some((data, note)) = &client.found {
         lines.push(("data", format!("{}, process {}", data.path().display(), note.pid)));
     }
@@ -103,6 +104,26 @@ fn clock(info: &NodeInfo, moment: &Moment, now: u64) -> Option<String> {
     let (differs, word) = if ahead > behind { (ahead, "ahead of") } else { (behind, "behind") };
     let told = format!("the node's is {} {word} this machine's: set the wrong one", duration(differs / 1000));
     (differs >= CLOCKS_DIFFER_MS).then_some(told)
+}
+
+/// What reading the disk over has found.
+fn disk(scrub: &ScrubInfo, now: u64) -> String {
+    let last = match scrub.last_pass {
+        Some(last) => format!("read over last {} ago", ago(now, last)),
+        None => "being read over for the first time since the start".to_owned(),
+    };
+    let found = match scrub.damaged {
+        0 => "no damage found".to_owned(),
+        damaged => format!("{} found damaged, see the log and check the disk", count(damaged, "record")),
+    };
+    let missing = match scrub.missing_bodies {
+        0 => String::new(),
+        bodies => format!(
+            "; {} of blocks asked of peers",
+            if bodies == 1 { "1 body".into() } else { format!("{bodies} bodies") }
+        ),
+    };
+    format!("{last} ({:.1} % of this pass), {found}{missing}", scrub.done)
 }
 
 /// How fast it mines and what to expect of it, or why it does not and until when.
@@ -208,7 +229,10 @@ mod tests {
     #[test]
     fn what_a_node_waits_for_is_said() {
         let far = json!({ "phase": "syncing", "headers": 70, "target_height": 140, "progress": 5.0 });
-        assert_says(far, "now      syncing: block 7 of about 140 (5.0 %), headers up to 70, 133 blocks to come, from 3 peers");
+        assert_says(
+            far,
+            "now      syncing: block 7 of about 140 (5.0 %), headers up to 70, 133 blocks to come, from 3 peers",
+        );
         let near = json!({ "headers": 8, "target_height": 8, "progress": 87.5, "peers": 1 });
         assert_says(near, "now      catching up: block 7 of about 8 (87.5 %), 1 block to come, from 1 peer");
         let cut = json!({ "phase": "syncing", "headers": 9, "target_height": 9, "progress": 77.7, "peers": 0 });
@@ -218,7 +242,8 @@ mod tests {
         );
         let alone = json!({ "peers": 0, "progress": null, "target_height": null });
         assert_says(alone, "now      waits for peers: none is connected; name one with --peer HOST:PORT");
-        let repair = json!({ "phase": "syncing", "repairing": true, "headers": 70, "target_height": 70, "progress": 10.0 });
+        let repair =
+            json!({ "phase": "syncing", "repairing": true, "headers": 70, "target_height": 70, "progress": 10.0 });
         assert!(status_of(repair).contains("\nnow      repairing: data on disk were damaged"));
         let silent = json!({ "tip_time": NOW - 3_600_000 });
         assert_says(silent, "now      ready, but the last block is 1 h old and one is due every 30 s: 3 peers");
@@ -227,7 +252,8 @@ mod tests {
     #[test]
     fn mining_is_told_in_units_with_what_to_expect_or_why_not() {
         let mining = |mining: Value| json!({ "mining": mining });
-        let speed = |speed: u64| json!({ "threads": 2, "hashes_per_second": speed, "reward_to": null, "refusal": null });
+        let speed =
+            |speed: u64| json!({ "threads": 2, "hashes_per_second": speed, "reward_to": null, "refusal": null });
         // One hash in 2^24 and a little meets the target.
         assert_says(mining(speed(1_000_000)), "mining   1.0 MH/s with 2 threads, a block in about 17 s");
         assert_says(mining(speed(999)), "mining   999 H/s with 2 threads, a block in about 4 h 39 min");
@@ -241,7 +267,8 @@ mod tests {
         let until = NOW + 90_000;
         let behind = json!({ "threads": 2, "hashes_per_second": 0, "reward_to": "dry1x", "refusal": "the clock", "until": until });
         assert_says(mining(behind), "mining   not now, for another 1 min 30 s: the clock");
-        let paced = json!({ "threads": 1, "hashes_per_second": 3, "reward_to": "tdry1x", "refusal": "x", "until": NOW + 900 });
+        let paced =
+            json!({ "threads": 1, "hashes_per_second": 3, "reward_to": "tdry1x", "refusal": "x", "until": NOW + 900 });
         let dev = json!({ "kind": "dev", "interval": 1000, "mining": paced });
         assert_says(dev, "mining   a block every 1 s, 1 thread, to tdry1x");
     }
@@ -252,6 +279,16 @@ mod tests {
         assert_says(ahead, "clock    the tip is dated 50 s after the node's clock: check that clock");
         let behind = json!({ "time": NOW - 3_600_000, "tip_time": NOW - 3_700_000 });
         assert_says(behind, "clock    the node's is 1 h behind this machine's: set the wrong one");
+    }
+
+    #[test]
+    fn what_was_found_on_disk_is_told() {
+        let scrub = |last_pass: Option<u64>, damaged: u64, missing: u64| json!({ "scrub": { "done": 40.0, "last_pass": last_pass, "damaged": damaged, "missing_bodies": missing } });
+        let first =
+            "disk     being read over for the first time since the start (40.0 % of this pass), no damage found";
+        assert_says(scrub(None, 0, 0), first);
+        let found = "disk     read over last 2 h ago (40.0 % of this pass), 3 records found damaged, see the log and check the disk; 1 body of blocks asked of peers";
+        assert_says(scrub(Some(NOW - 7_200_000), 3, 1), found);
     }
 
     #[test]

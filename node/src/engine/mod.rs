@@ -36,6 +36,7 @@ pub mod work;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use drystone_core::block::Body;
 use drystone_core::hash::BlockHash;
 use drystone_core::key::AccountId;
 use drystone_core::params::ChainParams;
@@ -61,7 +62,7 @@ use template::TemplateParts;
 use verdict::{Offence, Refusal};
 use work::Workshop;
 
-use crate::store::{HeaderRecord, Record, Snapshot, Store, StoreError, Validity};
+use crate::store::{Damage, HeaderRecord, Record, Snapshot, Store, StoreError, Validity};
 
 /// What the shell decides for an engine.
 #[derive(Clone, Debug)]
@@ -213,6 +214,10 @@ enum Waiting {
     Headers { peer: PeerId, records: Vec<HeaderRecord>, page: bool },
     /// A block that breaks a rule whatever the state.
     Invalid(BlockHash, Refusal),
+    /// Something rotten on disk.
+    Damage(Damage),
+    /// A body of the main chain that had rotted, under its header's root.
+    LostBody(BlockHash, Box<Body>),
 }
 
 impl Engine {
@@ -281,6 +286,7 @@ impl Engine {
             Input::Done { id, done } => self.guard(|engine| engine.take_done(id, done))?,
             Input::Discovered(addresses) => self.discovered(&addresses),
             Input::DialFailed(address) => self.dial_failed(address),
+            Input::Damaged(damage) => self.note_damage(damage),
             Input::Shutdown => {
                 self.save()?;
                 return Ok(std::mem::take(&mut self.outputs));
@@ -422,6 +428,8 @@ impl Engine {
                     let Some(record) = self.index.get(&self.snapshot, &hash)? else { return Ok(()) };
                     return self.invalidate(record, refusal);
                 }
+                Some(Waiting::Damage(damage)) => return self.mend(damage),
+                Some(Waiting::LostBody(hash, body)) => return self.restore_body(hash, &body),
                 None => self.take_next()?,
             }
         }

@@ -15,6 +15,7 @@ mod index;
 mod measure;
 mod migrate;
 mod open;
+mod scrub;
 mod snapshot;
 mod tables;
 mod update;
@@ -26,13 +27,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use drystone_core::hash::{BlockHash, StateRoot};
 use drystone_core::params::ChainParams;
-use drystone_core::state;
+use drystone_core::state::{self, MemoryState};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 pub use backup::BackupError;
 pub use error::{Record, StoreError};
 pub use index::Indexes;
 pub use open::StoreOptions;
+pub use scrub::{Damage, Scrub, Scrubbed};
 pub use snapshot::Snapshot;
 pub use tables::{FORMAT, HeaderRecord, HistoryEntry, HistoryPlace, Role, TransactionPlace, Validity};
 pub use update::Update;
@@ -84,6 +86,35 @@ impl Store {
         transaction.open_table(tables::MAIN)?.insert(&tables::height_key(0), &params.chain_id().0)?;
         index::clear_transactions(&transaction)?;
         index::clear_accounts(&transaction)?;
+        self.commit(transaction)
+    }
+
+    /// Computes the nodes of the history range anew from the headers, in a commit of its own.
+    pub fn rebuild_history(&self) -> Result<(), StoreError> {
+        const BATCH: usize = 1024;
+        let snapshot = self.snapshot()?;
+        let tip = snapshot.tip()?.height;
+        let transaction = begin_write(&self.database)?;
+        transaction.delete_table(tables::HISTORY)?;
+        let mut history = transaction.open_table(tables::HISTORY)?;
+        // An append reads the complete subtrees so far, of which there are at most 64, and nothing else.
+        let mut peaks = MemoryState::default();
+        for first in (0..tip).step_by(BATCH) {
+            for record in snapshot.headers_from(first, BATCH.min((tip - first) as usize))? {
+                let leaf = state::history_leaf(&record.hash, &record.work);
+                let Ok((_, nodes)) = state::append(&peaks, record.height, leaf);
+                for (node, hash) in nodes {
+                    history.insert(&node.to_bytes(), &hash)?;
+                    peaks.history.insert(node, hash);
+                }
+                let count = record.height + 1;
+                peaks.history.retain(|node, _| {
+                    let complete = count.checked_shr(node.level.into()).unwrap_or(0);
+                    complete & 1 == 1 && node.index == complete - 1
+                });
+            }
+        }
+        drop(history);
         self.commit(transaction)
     }
 

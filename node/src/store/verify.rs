@@ -348,7 +348,7 @@ impl<'a> HeaderWalk<'a> {
 }
 
 /// The block's entries are in the indexes that are kept. Returns how many there are.
-fn verify_index_entries(snapshot: &Snapshot, height: u64, body: &Body) -> Result<u64, VerifyFailure> {
+pub(super) fn verify_index_entries(snapshot: &Snapshot, height: u64, body: &Body) -> Result<u64, VerifyFailure> {
     // Genesis moves nothing.
     if height == 0 {
         return Ok(0);
@@ -376,7 +376,7 @@ fn verify_index_entries(snapshot: &Snapshot, height: u64, body: &Body) -> Result
 }
 
 /// The nodes that an ancestor's leaf completes are what the nodes before them give: so all are, by induction.
-fn verify_history_leaf(
+pub(super) fn verify_history_leaf(
     snapshot: &Snapshot,
     record: &HeaderRecord,
     report: &mut VerifyReport,

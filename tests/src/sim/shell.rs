@@ -212,7 +212,10 @@ impl World {
                 let what = format!("valid block {hash} was found invalid: {reason}");
                 self.report(Report::Refused { host: number, height: *height, hash: *hash, block, what });
             }
-            ChainEvent::BodyLost { .. } | ChainEvent::RepairStarted { .. } | ChainEvent::RepairEnded { .. } => {
+            ChainEvent::BodyLost { .. }
+            | ChainEvent::BodyRestored { .. }
+            | ChainEvent::RepairStarted { .. }
+            | ChainEvent::RepairEnded { .. } => {
                 self.violate("durability", number, format!("data on disk were found rotten: {event:?}"));
             }
         }
@@ -280,6 +283,7 @@ fn input_name(input: &Input) -> &'static str {
         Input::Done { .. } => "done",
         Input::Discovered(_) => "discovered",
         Input::DialFailed(_) => "dial failed",
+        Input::Damaged(_) => "damaged",
         Input::Shutdown => "shutdown",
     }
 }

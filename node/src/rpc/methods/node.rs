@@ -91,6 +91,7 @@ pub(super) fn info(call: &mut Call) -> Result<NodeInfo, RpcError> {
             target_height: progress.target(),
             repairing,
             mempool: mempool as u64,
+            scrub: call.rpc.metrics.scrub(),
         }),
     })
 }
