@@ -10,6 +10,7 @@ mod call;
 mod dispatch;
 mod endpoint;
 mod error;
+mod faucet;
 mod guard;
 mod health;
 mod limits;
@@ -27,6 +28,7 @@ use drystone_core::params::ChainParams;
 use tokio::sync::Semaphore;
 
 pub use auth::{COOKIE_FILE, Cookie};
+pub use faucet::Faucet;
 pub use server::RpcServer;
 
 use crate::mailbox::Mailbox;
@@ -43,6 +45,7 @@ pub struct Rpc {
     batch_secret: [u8; 32],
     hash_rate: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
+    faucet: Option<Faucet>,
     /// One for each call that may be worked on at once.
     places: Arc<Semaphore>,
 }
@@ -61,7 +64,12 @@ impl Rpc {
     ) -> Rpc {
         let chain_id = params.chain_id();
         let places = Arc::new(Semaphore::new(limits::MAX_CALLS));
-        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, places }
+        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, faucet: None, places }
+    }
+
+    /// The same with a faucet, if there is one.
+    pub fn with_faucet(self, faucet: Option<Faucet>) -> Rpc {
+        Rpc { faucet, ..self }
     }
 
     /// The address of an account on this chain.
