@@ -12,7 +12,7 @@ use drystone_node::metrics::Metrics;
 use drystone_node::store::{Damage, Scrub, Scrubbed, Snapshot, Store, StoreError};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::clock::now;
 
@@ -26,8 +26,8 @@ const BUSY: Duration = Duration::from_millis(50);
 const LOST_BODIES: usize = 1024;
 /// How many of them are asked for in a tick.
 const ASKED_AT_ONCE: usize = 4;
-/// Ticks between two requests for lost bodies: longer than a peer has to answer one.
-const ASK_EVERY: u64 = 30;
+/// Ticks between two requests for the same lost bodies.
+const ASK_EVERY: u64 = 10;
 
 const SECONDS_A_DAY: f64 = 86_400.0;
 
@@ -37,11 +37,18 @@ pub(crate) async fn run(store: Arc<Store>, mailbox: Mailbox, metrics: Arc<Metric
     let Ok(first) = store.snapshot().and_then(|snapshot| snapshot.tip()).map(|tip| begin % (tip.height + 1)) else {
         return;
     };
+    // What an earlier run, or a repair, left missing.
+    let at_start = Arc::clone(&store);
+    let missing = spawn_blocking(move || Scrub::missing_bodies(&at_start.snapshot()?, LOST_BODIES)).await;
+    let lost: BTreeSet<_> = missing.ok().and_then(Result::ok).into_iter().flatten().collect();
+    if !lost.is_empty() {
+        warn!(bodies = lost.len(), "bodies of the main chain are missing and asked of peers");
+    }
     let mut reader = Reader {
         scrub: Scrub::new(first),
         credit: 0.0,
         pass_seconds: days * SECONDS_A_DAY,
-        lost: BTreeSet::new(),
+        lost,
         info: ScrubInfo::default(),
         ticks: 0,
     };
@@ -102,9 +109,6 @@ impl Reader {
     /// Forgets bodies that are had again, or not wanted any more, and has some of the others asked for.
     fn look_for_lost(&mut self, snapshot: &Snapshot) -> Result<Vec<Damage>, StoreError> {
         self.ticks += 1;
-        if self.ticks % ASK_EVERY != 0 && self.ticks % 2 == 0 {
-            return Ok(Vec::new());
-        }
         let mut had = Vec::new();
         for (height, hash) in &self.lost {
             if snapshot.has_body(hash)? || snapshot.main_hash(*height)? != Some(*hash) {
@@ -114,10 +118,12 @@ impl Reader {
         for body in had {
             self.lost.remove(&body);
         }
-        if self.ticks % ASK_EVERY != 0 {
+        if !self.ticks.is_multiple_of(ASK_EVERY) {
             return Ok(Vec::new());
         }
-        let asked = self.lost.iter().take(ASKED_AT_ONCE);
+        // Others each time: what nobody has keeps nothing waiting.
+        let first = (self.ticks / ASK_EVERY) as usize * ASKED_AT_ONCE % self.lost.len().max(1);
+        let asked = self.lost.iter().cycle().skip(first).take(ASKED_AT_ONCE.min(self.lost.len()));
         Ok(asked.map(|(height, hash)| Damage::Body { height: *height, hash: *hash }).collect())
     }
 

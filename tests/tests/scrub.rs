@@ -106,6 +106,33 @@ fn what_rotted_is_found_and_mended_while_the_node_runs() {
 }
 
 #[test]
+fn a_body_that_repair_dropped_is_had_again_soon_after_the_start() {
+    let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [first, second] = two_nodes([roots[0].path(), roots[1].path()]);
+    let root = roots[1].path();
+    second.stop();
+    rot(root, |file| rot_body(file, 3));
+    let verify = |more: &[&str]| {
+        run(program("drystone-node", root).args(["verify", "--data-dir"]).arg(root.join("data")).args(more))
+    };
+    let repaired = verify(&["--repair"]);
+    assert_eq!(repaired.code, Some(0), "{repaired:?}");
+    assert!(repaired.stdout.contains("damaged bodies dropped: 1, which the node asks of peers"), "{repaired:?}");
+    assert!(repaired.stdout.contains(&format!("at height {HEIGHT}\n")), "{repaired:?}");
+
+    // A pass takes a week; what is missing is asked for at once.
+    let second = second_node(root, &first, &[]);
+    eventually("it is had again", || {
+        let log = log(root);
+        let had = log.contains("bodies of the main chain are missing") && log.contains("is whole again");
+        (had && info(&second)["scrub"]["missing_bodies"] == json!(0)).then_some(())
+    });
+    second.stop();
+    let whole = verify(&[]);
+    assert!(whole.stdout.contains("every block executed again"), "{whole:?}");
+}
+
+#[test]
 fn a_body_that_nobody_has_stays_missing_and_the_chain_goes_on() {
     let root = tempfile::tempdir().unwrap();
     let node = Node::start(root.path(), &["dev", "--threads", "0"]);

@@ -138,6 +138,10 @@ impl Engine {
     /// Puts a lost body back, whose root was checked. The block was connected with it, so there is nothing else to check.
     pub(super) fn restore_body(&mut self, hash: BlockHash, body: &Body) -> Result<(), Fault> {
         let record = self.record(&hash)?;
+        // Two peers may have been asked.
+        if self.snapshot.has_body(&hash)? {
+            return Ok(());
+        }
         let mut update = self.store.begin()?;
         update.put_body(record.height, &hash, body)?;
         update.commit()?;

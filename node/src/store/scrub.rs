@@ -91,6 +91,22 @@ impl Scrub {
         Ok(snapshot.tip()?.height + 1 + snapshot.pages.len()? + 1)
     }
 
+    /// Bodies of the main chain that are not held, at most `limit`. It looks only where there are fewer bodies than blocks; what
+    /// hides behind bodies of other branches a pass finds.
+    pub fn missing_bodies(snapshot: &Snapshot, limit: usize) -> Result<Vec<(u64, BlockHash)>, StoreError> {
+        let (tip, mut missing) = (snapshot.tip()?.height, Vec::new());
+        if snapshot.bodies.len()? > tip {
+            return Ok(missing);
+        }
+        for height in 0..=tip {
+            let hash = snapshot.main_hash(height)?.ok_or(StoreError::Rotten(Record::Main(height)))?;
+            if missing.len() < limit && !snapshot.has_body(&hash)? {
+                missing.push((height, hash));
+            }
+        }
+        Ok(missing)
+    }
+
     /// How many steps of this pass were made.
     pub fn done(&self) -> u64 {
         self.done

@@ -144,12 +144,10 @@ pub enum VerifyFailure {
         expected: u128,
     },
     /// An index lacks an entry of the block at this height, or has another.
-    #[error("the indexes do not agree with the block at height {0}: restart with the indexes off, then on again")]
+    #[error("the indexes do not agree with the block at height {0}")]
     Index(u64),
     /// An index has entries that no block gives.
-    #[error(
-        "the indexes have {found} entries, the blocks give {expected}: restart with the indexes off, then on again"
-    )]
+    #[error("the indexes have {found} entries, the blocks give {expected}")]
     IndexCount {
         /// How many there are.
         found: u64,
