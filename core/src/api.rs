@@ -120,6 +120,43 @@ pub struct NodeInfo {
     pub peers: u64,
     /// What the node's own miner does.
     pub mining: MiningStatus,
+    /// What else is worth telling at a glance; nothing where an older node answers.
+    #[serde(flatten)]
+    pub moment: Option<Moment>,
+}
+
+/// What a node is like at the moment of `node_info`; its fields stand among the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The node's clock.
+    pub time: u64,
+    /// When the program started.
+    pub started: u64,
+    /// When the tip was made, as its producer says.
+    pub tip_time: u64,
+    /// The target that the tip meets.
+    pub bits: CompactTarget,
+    /// The height of the chain as far as is known; nothing where nobody says how long it is.
+    pub target_height: Option<u64>,
+    /// Whether the state is being made anew, because it was found damaged.
+    pub repairing: bool,
+    /// Transactions that wait in the mempool.
+    pub mempool: u64,
+    /// What reading the disk over has found; nothing where that is off.
+    pub scrub: Option<ScrubInfo>,
+}
+
+/// How far a node has read its disk over, and what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScrubInfo {
+    /// How much of the current pass is done, in percent with one decimal.
+    pub done: f64,
+    /// When a pass ended last, since the start.
+    pub last_pass: Option<u64>,
+    /// Damaged records found since the start.
+    pub damaged: u64,
+    /// Bodies of the main chain that are not held because of that, and asked of peers.
+    pub missing_bodies: u64,
 }
 
 /// What the node's own miner does; the reply of `mining_set`.
@@ -133,6 +170,9 @@ pub struct MiningStatus {
     pub reward_to: Option<String>,
     /// Why nothing is mined although threads are set.
     pub refusal: Option<String>,
+    /// When it goes on, where that is a matter of time.
+    #[serde(default)]
+    pub until: Option<u64>,
 }
 
 /// `node_backup`: a copy of the ledger.
@@ -142,6 +182,19 @@ pub struct BackupMade {
     pub path: String,
     /// Its length.
     pub bytes: u64,
+}
+
+/// `faucet_pay`: a payment that waits in the mempool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaucetPaid {
+    /// The transaction.
+    pub txid: Txid,
+    /// The address that paid.
+    pub from: String,
+    /// What was paid.
+    pub amount: Amount,
+    /// What the block's producer gets for it.
+    pub fee: Amount,
 }
 
 /// `chain_head` and `chain_header`.
@@ -656,6 +709,10 @@ error_codes! {
     BlockNotYet = -32021, "block_not_yet";
     /// The node refuses to mine.
     MiningRefused = -32022, "mining_refused";
+    /// The node has no faucet.
+    FaucetOff = -32030, "faucet_off";
+    /// The faucet pays, but not again so soon.
+    TooSoon = -32031, "too_soon";
 }
 
 impl ErrorCode {

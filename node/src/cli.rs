@@ -28,8 +28,8 @@ pub(crate) enum Command {
     /// Check, show or write genesis files, each of which starts a chain.
     #[command(subcommand)]
     Genesis(GenesisCommand),
-    /// Ask a running node how it is.
-    Status(RunningNode),
+    /// Ask a running node what it is doing, and what it waits for.
+    Status(StatusOptions),
     /// List the peers of a running node, and whom it has banned.
     Peers(PeersOptions),
     /// Have a running node refuse an IP address or a peer for a while.
@@ -38,6 +38,12 @@ pub(crate) enum Command {
     Unban(UnbanOptions),
     /// Have a running node copy its ledger, as it is at one moment, into a new file.
     Backup(BackupOptions),
+    /// Write manual pages, or print the main one.
+    Man {
+        /// A directory for a page of each command, created if missing [default: the main page to standard output].
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
     /// Print what a shell needs to complete command lines.
     Completions {
         /// The shell.
@@ -73,6 +79,14 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
     pub(crate) threads: Option<u16>,
 
+    /// Read everything on disk over once in so many days, and mend what is damaged; 0 turns that off [default: 7].
+    #[arg(long, value_name = "N", value_parser = read_days)]
+    pub(crate) scrub_days: Option<f64>,
+
+    /// Pay so much to whoever asks by RPC (faucet_pay), an address once an hour; on test and dev chains alone.
+    #[arg(long, value_name = "STONES")]
+    pub(crate) faucet: Option<String>,
+
     /// How much to log [default: info].
     #[arg(long, value_name = "LEVEL", env = "DRYSTONE_LOG", value_enum, hide_possible_values = true)]
     pub(crate) log: Option<Level>,
@@ -89,7 +103,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
 
-    /// A TOML file with any of: genesis, data_dir, rpc, rpc_hosts, listen, peers, mine, threads, log, log_json, and a
+    /// A TOML file with any of: genesis, data_dir, rpc, rpc_hosts, listen, peers, mine, threads, scrub_days,
+    /// faucet, log, log_json, and a
     /// table [net] with max_per_ip, group_limits, mdns. Flags override it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -143,6 +158,17 @@ pub(crate) struct OwnNode {
     pub(crate) cookie: Option<PathBuf>,
 }
 
+/// What `status` understands.
+#[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    pub(crate) node: RunningNode,
+
+    /// Print JSON: what `node_info` answers.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What `peers` understands.
 #[derive(Debug, Args)]
 pub(crate) struct PeersOptions {
@@ -193,6 +219,17 @@ pub(crate) struct UnbanOptions {
 fn read_target(text: &str) -> Result<String, &'static str> {
     let known = text.parse::<IpAddr>().is_ok() || text.parse::<PeerId>().is_ok();
     if known { Ok(text.to_owned()) } else { Err("neither an IP address nor the name of a peer") }
+}
+
+fn read_days(text: &str) -> Result<f64, &'static str> {
+    check_days(text.parse().map_err(|_| "not a number of days")?)
+}
+
+/// A pass takes so many days, or none is made.
+pub(crate) fn check_days(days: f64) -> Result<f64, &'static str> {
+    // Nothing is read faster than in the shortest time, which tests use.
+    let known = days == 0.0 || (0.00001..=3650.0).contains(&days);
+    if known { Ok(days) } else { Err("a number of days up to 3650, or 0 for never") }
 }
 
 fn read_seconds(text: &str) -> Result<u64, &'static str> {
@@ -332,6 +369,10 @@ mod tests {
             "n dev --rpc 127.0.0.1",
             "n dev --threads -1",
             "n dev --threads 1025",
+            "n dev --scrub-days often",
+            "n dev --scrub-days -1",
+            "n dev --scrub-days nan",
+            "n dev --scrub-days 4000",
             "n dev --log loud",
             "n dev --genesis g.json",
             "n run --colour grey",

@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf, absolute};
 use std::thread::available_parallelism;
 
 use drystone_core::address::decode_address;
+use drystone_core::amount::Amount;
 use drystone_core::genesis::{dev_params, main_params};
 use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::params::{ChainKind, ChainParams};
 use drystone_node::engine::limits::{PEERS, PEERS_PER_ADDRESS};
 use drystone_node::net::parse_address;
 use drystone_node::store::StoreOptions;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
-use crate::cli::{NodeOptions, RunOptions};
+use crate::cli::{NodeOptions, RunOptions, check_days};
 use crate::data::DataDir;
 use crate::failure::Failure;
 use crate::logging::Level;
@@ -29,6 +31,10 @@ pub(crate) const DEFAULT_RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::
 
 /// Where peers connect unless told otherwise.
 pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8646);
+
+/// In how many days everything on disk is read over: a disk that rots is found while others still have what it lost, and
+/// a ledger of 100 GB is read at 0.2 MB a second.
+const DEFAULT_SCRUB_DAYS: f64 = 7.0;
 
 /// Where peers connect to a chain of one's own, on any free port.
 const DEV_LISTEN: &str = "127.0.0.1:0";
@@ -58,6 +64,10 @@ pub(crate) struct Config {
     pub(crate) reward_to: Option<AccountId>,
     /// How many threads mine.
     pub(crate) threads: usize,
+    /// In how many days everything on disk is read over; 0 is never.
+    pub(crate) scrub_days: f64,
+    /// What whoever asks is paid, if anything.
+    pub(crate) faucet: Option<Amount>,
     /// How much is logged.
     pub(crate) log: Level,
     /// Whether the log is JSON.
@@ -88,6 +98,9 @@ struct File {
     net: Option<NetTable>,
     mine: Option<String>,
     threads: Option<u16>,
+    #[serde(default, deserialize_with = "read_days")]
+    scrub_days: Option<f64>,
+    faucet: Option<String>,
     log: Option<Level>,
     log_json: Option<bool>,
     index_transactions: Option<bool>,
@@ -122,6 +135,8 @@ impl Config {
             peer: if flags.peer.is_empty() { file.peers.unwrap_or_default() } else { flags.peer },
             mine: flags.mine.or(file.mine),
             threads: flags.threads.or(file.threads),
+            scrub_days: flags.scrub_days.or(file.scrub_days),
+            faucet: flags.faucet.or(file.faucet),
             log: flags.log.or(file.log),
             log_json: flags.log_json || file.log_json.unwrap_or_default(),
         };
@@ -168,6 +183,7 @@ impl Config {
             None => Listen { address: DEFAULT_LISTEN, any_port: true },
         };
         let peers = options.peer.iter().map(|text| read_peer(text)).collect::<Result<_, _>>()?;
+        let faucet = options.faucet.map(|stones| read_faucet(&params, &stones)).transpose()?;
         let mine = options.mine.map(|address| read_address(&params, &address)).transpose()?;
         Ok(Config {
             data,
@@ -180,6 +196,8 @@ impl Config {
             mdns: false,
             reward_to: mine.or(reward_to),
             threads: options.threads.map_or(threads, usize::from),
+            scrub_days: options.scrub_days.unwrap_or(DEFAULT_SCRUB_DAYS),
+            faucet,
             log: options.log.unwrap_or_default(),
             log_json: options.log_json,
             store: StoreOptions::default(),
@@ -197,6 +215,10 @@ pub(crate) fn read_genesis(path: &Path) -> Result<ChainParams, Failure> {
             "correct it, or write one with: drystone-node genesis new --name NAME --output FILE",
         )
     })
+}
+
+fn read_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    check_days(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 fn read_listen(text: &str) -> Result<SocketAddr, Failure> {
@@ -231,6 +253,25 @@ fn read_address(params: &ChainParams, text: &str) -> Result<AccountId, Failure> 
             format_args!("give an address of {}, as drystone-wallet address prints", params.name),
         )
     })
+}
+
+/// Reads what a faucet pays: an amount that a new account may hold, of stones that are worth nothing.
+fn read_faucet(params: &ChainParams, stones: &str) -> Result<Amount, Failure> {
+    if params.kind == ChainKind::Main {
+        return Err(Failure::new(
+            format_args!("no faucet on {}: its stones are money", params.name),
+            "leave --faucet out, or take a chain of kind test, as drystone-node genesis new makes one",
+        ));
+    }
+    let example = "give stones, as in: --faucet 10";
+    let amount = Amount::from_stones(stones)
+        .map_err(|error| Failure::new(format_args!("a faucet cannot pay {stones:?}: {error}"), example))?;
+    if amount < params.account_reserve.max(Amount(1)) {
+        let least = params.account_reserve.max(Amount(1)).to_stones();
+        let what = format_args!("a faucet cannot pay {stones:?}: a new account must hold {least} stones at least");
+        return Err(Failure::new(what, example));
+    }
+    Ok(amount)
 }
 
 /// Reads a text file of at most [`MAX_FILE_BYTES`].
@@ -281,7 +322,7 @@ mod tests {
         let address = encode_address("tdry", &AccountId([5; 32]));
         let text = format!(
             "genesis = 'g.json'\ndata_dir = 'd'\nrpc = '127.0.0.1:1'\nrpc_hosts = ['node.example']\n\
-             listen = '127.0.0.1:7'\npeers = ['10.0.0.1:1', '/ip4/10.0.0.2/tcp/2']\nmine = '{address}'\nthreads = 3\nlog = 'warn'\nlog_json = true\n\
+             listen = '127.0.0.1:7'\npeers = ['10.0.0.1:1', '/ip4/10.0.0.2/tcp/2']\nmine = '{address}'\nthreads = 3\nscrub_days = 30\nlog = 'warn'\nlog_json = true\n\
              [net]\nmax_per_ip = 9\ngroup_limits = false\n"
         );
         let config = Config::run(options(directory.path(), &text, NodeOptions::default())).unwrap();
@@ -294,6 +335,7 @@ mod tests {
         assert_eq!((config.max_per_ip, config.group_limits, config.mdns), (9, false, false));
         assert_eq!(config.reward_to, Some(AccountId([5; 32])));
         assert_eq!((config.threads, config.log, config.log_json), (3, Level::Warn, true));
+        assert_eq!(config.scrub_days, 30.0);
 
         let rpc = "127.0.0.1:2".parse().ok();
         let peer = vec!["10.0.0.3:3".into()];
@@ -320,14 +362,34 @@ mod tests {
     fn mistakes_in_the_file_name_their_line_and_the_valid_keys() {
         let text = parse_file(Path::new("x.toml"), "threads = 1\ncolour = 'grey'\n").unwrap_err().to_string();
         assert!(text.contains("x.toml line 2: unknown field `colour`"), "{text}");
-        for key in
-            ["genesis", "data_dir", "rpc", "rpc_hosts", "listen", "peers", "net", "mine", "threads", "log", "log_json"]
-        {
+        for key in [
+            "genesis",
+            "data_dir",
+            "rpc",
+            "rpc_hosts",
+            "listen",
+            "peers",
+            "net",
+            "mine",
+            "threads",
+            "scrub_days",
+            "faucet",
+            "log",
+            "log_json",
+        ] {
             assert!(text.contains(&format!("`{key}`")), "{key}: {text}");
         }
-        for wrong in
-            ["threads = -1", "threads = 70000", "rpc = 'nowhere'", "log = 'loud'", "log_json = 1", "= 1", "mine = 1"]
-        {
+        for wrong in [
+            "threads = -1",
+            "threads = 70000",
+            "rpc = 'nowhere'",
+            "log = 'loud'",
+            "scrub_days = -1",
+            "scrub_days = 'x'",
+            "log_json = 1",
+            "= 1",
+            "mine = 1",
+        ] {
             let text = parse_file(Path::new("x.toml"), wrong).unwrap_err().to_string();
             assert!(text.contains("x.toml line 1: ") && text.lines().count() == 2, "{wrong}: {text}");
         }
@@ -349,6 +411,23 @@ mod tests {
             let text = Config::dev(options(listen, peer)).unwrap_err().to_string();
             assert!(text.contains(words) && text.lines().count() == 2, "{text}");
         }
+    }
+
+    #[test]
+    fn a_faucet_pays_what_is_worth_nothing_and_can_be_held() {
+        let dev = |stones: &str| {
+            let options = NodeOptions { faucet: Some(stones.into()), ..NodeOptions::default() };
+            Config::dev(options).map(|config| config.faucet)
+        };
+        assert_eq!(dev("1.5"), Ok(Some(Amount(150_000_000))));
+        for (stones, words) in [("0", "at least"), ("0.0009", "0.001 stones at least"), ("-1", "not a"), ("", "not a")]
+        {
+            let text = dev(stones).unwrap_err().to_string();
+            assert!(text.contains(words) && text.lines().count() == 2, "{stones}: {text}");
+        }
+        let node = NodeOptions { faucet: Some("1".into()), ..NodeOptions::default() };
+        let text = Config::run(RunOptions { genesis: None, config: None, node }).unwrap_err().to_string();
+        assert!(text.contains("no faucet on drystone: its stones are money"), "{text}");
     }
 
     #[test]

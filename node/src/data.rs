@@ -107,25 +107,22 @@ impl DataDir {
         self.0.join("identity")
     }
 
+    /// The file of the faucet's secret.
+    pub(crate) fn faucet(&self) -> PathBuf {
+        self.0.join("faucet")
+    }
+
+    /// The 32 secret bytes of the faucet's key: those kept here, or else `fresh` ones, kept from now on as the identity is.
+    pub(crate) fn keep_faucet(&self, fresh: [u8; 32]) -> Result<[u8; 32], Failure> {
+        let lost = "restore it, or delete it: the faucet then takes a new key, and what the old one held is lost";
+        keep_secret(&self.faucet(), fresh, lost)
+    }
+
     /// The 32 secret bytes by which peers know this node: those kept here, or else `fresh` ones, which are kept from now on in a
     /// file for its owner alone.
     pub(crate) fn keep_identity(&self, fresh: [u8; 32]) -> Result<[u8; 32], Failure> {
-        let path = self.identity();
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let mut secret = [0; 32];
-                hex::decode_to_slice(text.trim(), &mut secret).map(|()| secret).map_err(|_| {
-                    Failure::new(
-                        format_args!("{} is damaged: it is not 64 hex digits", path.display()),
-                        "restore it, or delete it: the node then takes a new name among peers, and nothing else is lost",
-                    )
-                })
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                replace_private(&path, (hex::encode(fresh) + "\n").as_bytes()).map(|()| fresh)
-            }
-            Err(error) => Err(Failure::io("read", &path, &error)),
-        }
+        let lost = "restore it, or delete it: the node then takes a new name among peers, and nothing else is lost";
+        keep_secret(&self.identity(), fresh, lost)
     }
 
     /// Makes sure that the directory exists; a new one opens to its owner alone.
@@ -169,6 +166,23 @@ impl DataDir {
             )
         };
         serde_json::from_str(&text).map(Some).map_err(damaged)
+    }
+}
+
+/// The 32 bytes in the file at `path`, or `fresh` ones in a new file for its owner alone. `lost` says what to do about one
+/// that is damaged.
+fn keep_secret(path: &Path, fresh: [u8; 32], lost: &str) -> Result<[u8; 32], Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let mut secret = [0; 32];
+            hex::decode_to_slice(text.trim(), &mut secret)
+                .map(|()| secret)
+                .map_err(|_| Failure::new(format_args!("{} is damaged: it is not 64 hex digits", path.display()), lost))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            replace_private(path, (hex::encode(fresh) + "\n").as_bytes()).map(|()| fresh)
+        }
+        Err(error) => Err(Failure::io("read", path, &error)),
     }
 }
 

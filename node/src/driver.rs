@@ -317,7 +317,10 @@ fn log_event(event: &ChainEvent, took_ms: u128) {
             warn!(height, %hash, blocks, "blocks that were held to be invalid are judged again");
         }
         ChainEvent::BodyLost { height, hash } => {
-            error!(height, %hash, "a block's body is damaged on disk; the chain ends below it until it is had again");
+            error!(height, %hash, "a block's body is damaged on disk and asked of peers again");
+        }
+        ChainEvent::BodyRestored { height, hash } => {
+            warn!(height, %hash, "a block's body that was damaged is whole again");
         }
         ChainEvent::RepairStarted { reason } => error!("state on disk is damaged, making it anew: {reason}"),
         ChainEvent::RepairEnded { height, work } => warn!(height, %work, "state is whole again"),

@@ -13,6 +13,7 @@ mod logging;
 mod miner;
 mod node;
 mod progress;
+mod scrub;
 mod workers;
 
 use std::io::{self, ErrorKind, Write};
@@ -57,6 +58,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Ban(options) => print(&commands::bans::ban(options)?),
         Command::Unban(options) => print(&commands::bans::unban(options)?),
         Command::Backup(options) => print(&commands::backup::execute(options)?),
+        Command::Man { directory } => print(&commands::man::execute(directory.as_deref())?),
         Command::Completions { shell } => print(&completions(shell)),
     }
 }

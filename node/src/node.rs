@@ -10,13 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
+use drystone_core::address::encode_address;
+use drystone_core::genesis::{DEV_ACCOUNTS, dev_params};
+use drystone_core::key::SecretKey;
 use drystone_node::engine::limits::{OUTBOUND_PEERS, OUTBOUND_PER_GROUP};
 use drystone_node::engine::message::{Input, Output};
 use drystone_node::engine::{self, Engine};
 use drystone_node::mailbox::{Mailbox, Message};
 use drystone_node::metrics::Metrics;
 use drystone_node::net::{Net, NetConfig, NetError, key_pair, name_of};
-use drystone_node::rpc::{Cookie, MAX_CONNECTIONS, Rpc, RpcParts, RpcServer};
+use drystone_node::rpc::{Cookie, Faucet, MAX_CONNECTIONS, Rpc, RpcParts, RpcServer};
 use drystone_node::store::{Store, StoreError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
@@ -33,7 +36,7 @@ use crate::driver::{Driver, Hands, Inbox};
 use crate::failure::Failure;
 use crate::miner::{Meter, Miner};
 use crate::workers::Workers;
-use crate::{banner, logging, print, progress};
+use crate::{banner, logging, print, progress, scrub};
 
 /// Threads that serve sockets and timers; what computes or waits for the disk runs elsewhere.
 const IO_THREADS: usize = 2;
@@ -89,6 +92,7 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
         hash_rate: Arc::clone(&hash_rate),
         metrics: Arc::clone(&metrics),
         tips: told,
+        faucet: faucet(config)?,
     });
     let runtime = start_runtime()?;
     let connections = raise_file_limit().saturating_sub(OTHER_FILES).clamp(FEWEST_CONNECTIONS, MAX_CONNECTIONS);
@@ -122,11 +126,15 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     if greets {
         print(&banner::text(config, address, p2p, &store.snapshot()?)?)?;
     }
-    drop(store);
-
     let miner = Miner::start(mailbox.clone()).map_err(|error| cannot_start("the miner's thread", &error))?;
     runtime.spawn(measure(miner.meter(), hash_rate));
     runtime.spawn(progress::show(mailbox.clone(), config.log_json));
+    if config.scrub_days > 0.0 {
+        let begin = u64::from_le_bytes(random()?[..8].try_into().expect("8 of 32 bytes"));
+        runtime.spawn(scrub::run(store, mailbox.clone(), Arc::clone(&metrics), config.scrub_days, begin));
+    } else {
+        drop(store);
+    }
     let (end, mut ended) = oneshot::channel();
     let (to_done, done) = channel(DONE_QUEUE);
     let cores = available_parallelism().map_or(1, NonZero::get);
@@ -180,6 +188,23 @@ fn raise_file_limit() -> usize {
         warn!("the limit of open files stays where it is: {error}");
     }
     getrlimit(Resource::Nofile).current.map_or(useful, |current| current.min(useful)) as usize
+}
+
+/// The faucet, if one is wanted. The development chain's is its last funded account; elsewhere it has a key of its own.
+fn faucet(config: &Config) -> Result<Option<Faucet>, Failure> {
+    let Some(amount) = config.faucet else { return Ok(None) };
+    let key = if config.params == dev_params() {
+        SecretKey::dev(DEV_ACCOUNTS - 1)
+    } else {
+        SecretKey::from_seed(&config.data.keep_faucet(random()?)?)
+    };
+    let address = encode_address(&config.params.address_prefix, &key.account());
+    info!(
+        address,
+        stones = amount.to_stones(),
+        "the faucet pays whoever asks; fund it by paying or mining to its address"
+    );
+    Ok(Some(Faucet::new(key, amount)))
 }
 
 fn open_store(config: &Config) -> Result<Store, Failure> {

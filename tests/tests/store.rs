@@ -10,8 +10,8 @@ use drystone_core::pow::Work;
 use drystone_core::state::{Account, Leaf, Overlay, StateKey, StateView, Undo, history_root, revert, root};
 use drystone_core::validation::ConnectedBlock;
 use drystone_node::store::{
-    HeaderRecord, HistoryPlace, Record, Role, Snapshot, Store, StoreError, StoreOptions, TransactionPlace, Validity,
-    VerifyFailure, VerifyReport, replay, verify,
+    Damage, HeaderRecord, HistoryPlace, Record, Role, Scrub, Scrubbed, Snapshot, Store, StoreError, StoreOptions,
+    TransactionPlace, Validity, VerifyFailure, VerifyReport, replay, verify,
 };
 use drystone_tests::chain::TestChain;
 use drystone_tests::fault::FaultyDisk;
@@ -507,4 +507,88 @@ fn a_replay_finds_an_undo_that_lies_and_needs_every_body() {
     assert!(matches!(replayed(&pruned), Err(VerifyFailure::NotHeld(14))));
     let leaf = tamper(|file| change_last(file, LEAVES, |length| length == 16, |value| value[0] ^= 1));
     assert!(matches!(replayed(&leaf), Err(VerifyFailure::Leaf(_))));
+}
+
+/// What a whole pass that begins at height 5 finds in a file that was changed behind its back.
+fn scrubbed(change: impl FnOnce(&WriteTransaction)) -> Vec<Damage> {
+    let store = tamper(change);
+    let snapshot = store.snapshot().expect("reads");
+    let (mut scrub, mut found) = (Scrub::new(5), Vec::new());
+    for _ in 0..=Scrub::steps(&snapshot).expect("reads") {
+        match scrub.step(&snapshot).expect("reads") {
+            Scrubbed::Step(damages) => found.extend(damages),
+            Scrubbed::PassEnded => return found,
+        }
+    }
+    panic!("a pass has so many steps and no more");
+}
+
+#[test]
+fn a_scrub_goes_round_and_finds_nothing_where_nothing_is_wrong() {
+    let store = tamper(|_| {});
+    let snapshot = store.snapshot().expect("reads");
+    let steps = Scrub::steps(&snapshot).expect("reads");
+    for first in [0, 5, 14, 99] {
+        let mut scrub = Scrub::new(first);
+        for pass in 0..2 {
+            for done in 0..steps {
+                assert_eq!(scrub.done(), done, "pass {pass} from {first}");
+                assert_eq!(scrub.step(&snapshot).expect("reads"), Scrubbed::Step(Vec::new()));
+            }
+            assert_eq!(scrub.step(&snapshot).expect("reads"), Scrubbed::PassEnded);
+        }
+    }
+}
+
+#[test]
+fn a_scrub_misses_nothing_that_an_update_could_stumble_on() {
+    let state = |found: &[Damage]| matches!(found, [Damage::State(_), ..]);
+    let undo = |found: &[Damage]| matches!(found, [Damage::Undo(_)]);
+    let body = |found: &[Damage]| matches!(found, [Damage::Body { height: 14, .. }]);
+    // The last entries by key belong to blocks of any height.
+    let index = |found: &[Damage]| matches!(found, [Damage::Index { .. }]);
+    let foundation = |found: &[Damage]| found.iter().any(|damage| matches!(damage, Damage::Foundation(_)));
+    let check = |name: &str, found: Vec<Damage>, right: &dyn Fn(&[Damage]) -> bool| {
+        assert!(right(&found), "{name}: {found:?}");
+    };
+    check("lost undo", scrubbed(|file| lose_last(file, UNDO)), &undo);
+    check("lost body", scrubbed(|file| lose_last(file, BODIES)), &body);
+    check("lost leaf", scrubbed(|file| lose_last(file, LEAVES)), &state);
+    check("lost page", scrubbed(|file| lose_last(file, PAGES)), &state);
+    check("lost history", scrubbed(|file| lose_last(file, HISTORY)), &state);
+    check("lost transaction", scrubbed(|file| lose_last(file, TRANSACTIONS)), &index);
+    check("lost account entry", scrubbed(|file| lose_last(file, ACCOUNTS)), &index);
+    check("lost header", scrubbed(|file| lose_last(file, HEADERS)), &foundation);
+    for length in [16, 32, 40] {
+        let leaf = |file: &WriteTransaction| change_last(file, LEAVES, |found| found == length, |value| value[0] ^= 1);
+        check("leaf", scrubbed(leaf), &state);
+    }
+    let short = |file: &WriteTransaction| change_last(file, LEAVES, |length| length == 40, |value| value.truncate(39));
+    check("no leaf", scrubbed(short), &state);
+    for place in [0, 40, 200] {
+        let changed = |file: &WriteTransaction| change_last(file, BODIES, |_| true, |value| value[place] ^= 0x10);
+        check("body", scrubbed(changed), &body);
+    }
+    check("undo", scrubbed(|file| change_last(file, UNDO, |_| true, |value| value.truncate(9))), &undo);
+    let extra_page = |file: &WriteTransaction| {
+        let page = file.open_table(PAGES).unwrap().last().unwrap().unwrap().1.value().to_vec();
+        file.open_table(PAGES).unwrap().insert([15; 20].as_slice(), page.as_slice()).unwrap();
+    };
+    check("extra page", scrubbed(extra_page), &state);
+    let no_path = |file: &WriteTransaction| {
+        file.open_table(PAGES).unwrap().insert([99; 2].as_slice(), [1; 2].as_slice()).unwrap();
+    };
+    check("no path", scrubbed(no_path), &state);
+}
+
+#[test]
+fn the_history_range_is_made_anew_from_the_headers() {
+    let lost = tamper(|file| {
+        let first = *file.open_table(HISTORY).unwrap().first().unwrap().unwrap().0.value();
+        file.open_table(HISTORY).unwrap().insert(&first, &[7; 32]).unwrap();
+        file.open_table(HISTORY).unwrap().insert(&[9; 9], &[9; 32]).unwrap();
+    });
+    assert!(check(&lost).is_err());
+    lost.rebuild_history().expect("writes");
+    check(&lost).expect("agrees");
 }

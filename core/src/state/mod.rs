@@ -34,7 +34,7 @@ use crate::key::AccountId;
 pub use history::{HistoryNode, HistoryNodes, HistoryProof, append, history_leaf, history_root, prove_ancestor};
 pub use page::{Page, PagePath};
 pub use proof::{ProofError, StateProof, prove};
-pub use tree::{TreeUpdate, rebuild, root, root_of, update};
+pub use tree::{TreeUpdate, is_page_sound, rebuild, root, root_of, update};
 pub use undo::{Undo, revert};
 pub use view::{MemoryState, Overlay, StateChanges, StateView};
 

@@ -139,6 +139,16 @@ impl PagePath {
         self
     }
 
+    /// The path one nibble shorter, and which child of it this one is; nothing for the root.
+    pub(super) fn parent(mut self) -> Option<(PagePath, usize)> {
+        self.nibbles = self.nibbles.checked_sub(1)?;
+        let last = nibble(&self.prefix, self.nibbles());
+        // An even number of nibbles before it: it is the high half of its byte.
+        let kept = if self.nibbles.is_multiple_of(2) { 0x0f } else { 0xf0 };
+        self.prefix.0[self.nibbles() / 2] &= kept;
+        Some((self, last))
+    }
+
     /// How many bits are shared.
     pub(super) fn bits(&self) -> usize {
         4 * self.nibbles as usize
@@ -244,6 +254,8 @@ mod tests {
             let path = |bytes: &[u8]| PagePath::from_bytes(bytes).expect("nibbles");
             prop_assert_eq!(&path(&a).to_bytes(), &a);
             prop_assert_eq!(path(&a).cmp(&path(&b)), a.cmp(&b));
+            let parent = a.split_last().map(|(last, parent)| (path(parent), *last as usize));
+            prop_assert_eq!(path(&a).parent(), parent);
         }
 
         #[test]

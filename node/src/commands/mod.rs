@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod bans;
 mod client;
 pub(crate) mod genesis;
+pub(crate) mod man;
 pub(crate) mod peers;
 pub(crate) mod status;
 pub(crate) mod verify;

@@ -1,6 +1,8 @@
 //! `drystone-node verify`: recomputes everything on disk from what it follows from, and says what was checked.
 
+use std::fmt;
 use std::io::{IsTerminal, Write, stderr};
+use std::path::Path;
 use std::sync::Arc;
 
 use drystone_core::amount::Amount;
@@ -53,6 +55,8 @@ pub(crate) fn execute(options: &VerifyOptions) -> Result<String, Failure> {
                 "stop the node first; drystone-node status shows which it is",
             ));
         }
+        // What names the file's chain and format is gone, and nothing can be read without.
+        Err(error @ StoreError::Rotten(_)) => return Err(beyond_repair(&file, error)),
         Err(error) => return Err(error.into()),
     };
     if !options.repair {
@@ -61,21 +65,54 @@ pub(crate) fn execute(options: &VerifyOptions) -> Result<String, Failure> {
             format_args!("drystone-node verify --repair --data-dir {}", data.path().display()),
         ));
     }
-    let from = store.snapshot()?.tip().map_or_else(|_| "unknown".to_owned(), |tip| tip.height.to_string());
-    repair(&store, &params)?;
-    let text = check(&store, &params).map_err(|failure| {
-        Failure::new(
-            format_args!("{} is beyond repair: {failure}", file.display()),
-            "restore a copy, or move the file away and start anew",
-        )
-    })?;
-    let to = store.snapshot()?.tip()?.height;
-    let shorter = if from.parse().is_ok_and(|from: u64| to < from) {
-        ": the block above is damaged, and the chain goes on once it is submitted again"
-    } else {
-        ""
+    let (how, text) = repair(&store, &params).map_err(|failure| beyond_repair(&file, failure))?;
+    Ok(format!("found      {failure}\nrepaired   {how}\n{text}"))
+}
+
+/// There is nothing left to make the rest from.
+fn beyond_repair(file: &Path, failure: impl fmt::Display) -> Failure {
+    // What the store says to do about it was just done.
+    let failure = failure.to_string();
+    let failure = failure.split(": stop the node").next().unwrap_or_default();
+    Failure::new(
+        format_args!("{} is beyond repair: {failure}", file.display()),
+        "restore a copy, or move the file away: the node then downloads the chain again",
+    )
+}
+
+/// Makes anew what is damaged, the cheap way first; how it was done, and what to print now that all agrees.
+fn repair(store: &Arc<Store>, params: &ChainParams) -> Result<(String, String), VerifyFailure> {
+    if let Ok(lost) = derive(store, params)
+        && let Ok(text) = check(store, params)
+    {
+        let bodies = match lost {
+            0 => String::new(),
+            _ => format!("; damaged bodies dropped: {lost}, which the node asks of peers"),
+        };
+        return Ok((format!("from the state's leaves, the headers and the bodies{bodies}"), text));
+    }
+    let height = |store: &Store| store.snapshot().and_then(|snapshot| snapshot.tip()).map(|tip| tip.height);
+    let from = height(store);
+    replay_state(store, params)?;
+    let text = check(store, params)?;
+    let to = height(store)?;
+    let shorter = match &from {
+        Ok(from) if to < *from => ": a block above is damaged, and the node asks peers for it and goes on",
+        _ => "",
     };
-    Ok(format!("found      {failure}\nrepaired   from the blocks on disk, height {from} to {to}{shorter}\n{text}"))
+    let from = from.map_or_else(|_| "unknown".to_owned(), |from| from.to_string());
+    Ok((format!("from the blocks on disk, height {from} to {to}{shorter}"), text))
+}
+
+/// Makes anew what follows from the state's leaves, the headers and the bodies, and drops bodies that rotted; how many.
+fn derive(store: &Store, params: &ChainParams) -> Result<u64, StoreError> {
+    let lost = store.drop_rotten_bodies(params)?;
+    store.rebuild_history()?;
+    store.rebuild_pages()?;
+    if lost == 0 {
+        store.rebuild_indexes()?;
+    }
+    Ok(lost)
 }
 
 fn open(data: &DataDir, params: &ChainParams, check_file: bool) -> Result<Store, StoreError> {
@@ -101,7 +138,7 @@ fn replay_blocks(snapshot: &Snapshot, params: &ChainParams) -> Result<bool, Veri
 }
 
 /// Makes the state anew: back to genesis, then up again through every block on disk.
-fn repair(store: &Arc<Store>, params: &ChainParams) -> Result<(), Failure> {
+fn replay_state(store: &Arc<Store>, params: &ChainParams) -> Result<(), StoreError> {
     store.reset_state(params)?;
     // The secret guards against peers who craft signatures while they watch; nobody watches here.
     let config = engine::Config::new([0; 32]);
@@ -177,7 +214,7 @@ mod tests {
     use drystone_core::genesis::dev_params;
     use drystone_core::key::AccountId;
     use drystone_node::engine::message::Output;
-    use redb::{Database, ReadableTable, TableDefinition};
+    use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
     const HEIGHT: u64 = 15;
 
@@ -206,19 +243,126 @@ mod tests {
         (directory, VerifyOptions { data_dir: Some(data.path().to_owned()), genesis: None, repair: false })
     }
 
-    /// Changes the first account leaf, behind the back of everything that keeps the state whole.
-    fn forge_money(options: &VerifyOptions) {
-        const LEAVES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("leaves");
+    const HEADERS: TableDefinition<&[u8; 32], &[u8; 157]> = TableDefinition::new("headers");
+    const TIPS: TableDefinition<&[u8; 64], ()> = TableDefinition::new("tips");
+    const MAIN: TableDefinition<&[u8; 8], &[u8; 32]> = TableDefinition::new("main");
+    const BODIES: TableDefinition<&[u8; 40], &[u8]> = TableDefinition::new("bodies");
+    const UNDO: TableDefinition<&[u8; 40], &[u8]> = TableDefinition::new("undo");
+    const LEAVES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("leaves");
+    const PAGES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("pages");
+    const HISTORY: TableDefinition<&[u8; 9], &[u8; 32]> = TableDefinition::new("history");
+    const ACCOUNTS: TableDefinition<&[u8; 44], &[u8; 1]> = TableDefinition::new("accounts");
+    const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+
+    /// Changes the file behind the back of everything that keeps it whole.
+    fn rot(options: &VerifyOptions, change: impl FnOnce(&WriteTransaction)) {
         let data = DataDir::at(options.data_dir.clone().unwrap());
         let transaction = Database::open(data.store()).unwrap().begin_write().unwrap();
-        let mut leaves = transaction.open_table(LEAVES).unwrap();
+        change(&transaction);
+        transaction.commit().unwrap();
+    }
+
+    /// Changes the first account leaf.
+    fn forge_money(file: &WriteTransaction) {
+        let mut leaves = file.open_table(LEAVES).unwrap();
         let account = leaves.iter().unwrap().map(Result::unwrap).find(|(_, leaf)| leaf.value().len() == 16).unwrap();
         let (key, mut leaf) = (*account.0.value(), account.1.value().to_vec());
         drop(account);
         leaf[0] ^= 1;
         leaves.insert(&key, leaf.as_slice()).unwrap();
-        drop(leaves);
-        transaction.commit().unwrap();
+    }
+
+    /// Changes the body of the block at `height`.
+    fn rot_body(file: &WriteTransaction, height: u64) {
+        let mut bodies = file.open_table(BODIES).unwrap();
+        let mut keys = bodies.iter().unwrap().map(|entry| *entry.unwrap().0.value());
+        let key = keys.find(|key| key[..8] == height.to_be_bytes()).unwrap();
+        drop(keys);
+        bodies.insert(&key, [7; 9].as_slice()).unwrap();
+    }
+
+    /// Changes one byte of the header record of the block at `height`.
+    fn rot_header(file: &WriteTransaction, height: u64, place: usize) {
+        let hash = *file.open_table(MAIN).unwrap().get(&height.to_be_bytes()).unwrap().unwrap().value();
+        let mut headers = file.open_table(HEADERS).unwrap();
+        let mut record = *headers.get(&hash).unwrap().unwrap().value();
+        record[place] ^= 0x40;
+        headers.insert(&hash, &record).unwrap();
+    }
+
+    #[test]
+    fn each_kind_of_damage_is_repaired_and_told_how() {
+        let cheap = "repaired   from the state's leaves, the headers and the bodies\n";
+        let replay = "repaired   from the blocks on disk, height 15 to 15\n";
+        let body = "repaired   from the state's leaves, the headers and the bodies; damaged bodies dropped: 1, which";
+        let short = "repaired   from the blocks on disk, height 15 to 8: a block above is damaged";
+        let unknown = "repaired   from the blocks on disk, height unknown to 14\n";
+        type Change = fn(&WriteTransaction);
+        let table: [(&str, Change, &str); 18] = [
+            ("a leaf", forge_money, replay),
+            ("no leaf", |file| drop(file.open_table(LEAVES).unwrap().pop_last().unwrap()), replay),
+            (
+                "a page",
+                |file| drop(file.open_table(PAGES).unwrap().insert([3; 2].as_slice(), [9; 5].as_slice()).unwrap()),
+                cheap,
+            ),
+            ("no history", |file| drop(file.open_table(HISTORY).unwrap().pop_first().unwrap()), cheap),
+            ("history", |file| drop(file.open_table(HISTORY).unwrap().insert(&[9; 9], &[9; 32]).unwrap()), cheap),
+            ("no entry", |file| drop(file.open_table(ACCOUNTS).unwrap().pop_first().unwrap()), cheap),
+            ("an entry", |file| drop(file.open_table(ACCOUNTS).unwrap().insert(&[9; 44], &[77]).unwrap()), cheap),
+            ("no undo", |file| drop(file.open_table(UNDO).unwrap().pop_first().unwrap()), replay),
+            (
+                "no tips",
+                |file| {
+                    file.delete_table(TIPS).unwrap();
+                    drop(file.open_table(TIPS).unwrap())
+                },
+                replay,
+            ),
+            ("a body", |file| rot_body(file, 9), body),
+            ("genesis' body", |file| rot_body(file, 0), cheap),
+            (
+                "a body and the state",
+                |file| {
+                    rot_body(file, 9);
+                    forge_money(file)
+                },
+                short,
+            ),
+            ("a header", |file| rot_header(file, 9, 40), short),
+            ("a height", |file| rot_header(file, 9, 116), short),
+            ("a mark", |file| rot_header(file, 9, 156), short),
+            ("genesis' header", |file| rot_header(file, 0, 40), replay),
+            ("the tip's header", |file| rot_header(file, 15, 40), unknown),
+            (
+                "the main chain",
+                |file| drop(file.open_table(MAIN).unwrap().remove(&9u64.to_be_bytes()).unwrap()),
+                replay,
+            ),
+        ];
+        for (name, change, how) in table {
+            let (_directory, options) = directory();
+            rot(&options, change);
+            let found = execute(&options).unwrap_err().to_string();
+            assert!(found.contains("\nnext: drystone-node verify --repair --data-dir"), "{name}: {found}");
+            let options = VerifyOptions { repair: true, ..options };
+            let text = execute(&options).unwrap_or_else(|failure| panic!("{name}: {failure}"));
+            assert!(text.contains(how), "{name}: {text}");
+            let whole = execute(&VerifyOptions { repair: false, ..options }).unwrap();
+            assert!(whole.starts_with("headers "), "{name}: {whole}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_repaired_is_not_sent_round_in_a_circle() {
+        let (_directory, options) = directory();
+        rot(&options, |file| drop(file.open_table(META).unwrap().insert("chain", [1; 3].as_slice()).unwrap()));
+        for repair in [false, true] {
+            let text =
+                execute(&VerifyOptions { repair, data_dir: options.data_dir.clone(), genesis: None }).unwrap_err();
+            let text = text.to_string();
+            assert!(text.contains("beyond repair") && text.contains("\nnext: restore a copy"), "{text}");
+        }
     }
 
     #[test]
@@ -228,18 +372,6 @@ mod tests {
         // Ten of the fifteen rewards have yet to mature.
         let sums = "100100 + 200 = 100000 allocated + 300 in subsidies of 15 blocks, exactly";
         assert!(text.contains(sums), "{text}");
-        assert!(text.ends_with("verified   drystone-dev at height 15\n"), "{text}");
-    }
-
-    #[test]
-    fn a_forged_state_is_found_and_made_anew() {
-        let (_directory, options) = directory();
-        forge_money(&options);
-        let found = execute(&options).unwrap_err().to_string();
-        assert!(found.contains("\nnext: drystone-node verify --repair --data-dir"), "{found}");
-
-        let text = execute(&VerifyOptions { repair: true, ..options }).unwrap();
-        assert!(text.contains("repaired   from the blocks on disk, height 15 to 15\n"), "{text}");
         assert!(text.ends_with("verified   drystone-dev at height 15\n"), "{text}");
     }
 

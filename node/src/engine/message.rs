@@ -15,6 +15,7 @@ use super::mining::{MiningJob, MiningRefusal};
 use super::verdict::{Disposition, Offence, Refusal};
 use super::wire::{Gossip, Request, Response};
 use super::work::{Done, Job};
+use crate::store::Damage;
 
 /// Names one submission, so that its verdict finds its way back. Chosen by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,6 +233,8 @@ pub enum Input {
     Discovered(Vec<SocketAddr>),
     /// An address that was dialled cannot be reached.
     DialFailed(SocketAddr),
+    /// Something on disk was found damaged by whoever reads it over.
+    Damaged(Damage),
     /// The program is about to end: save what is worth saving.
     Shutdown,
 }
@@ -452,8 +455,15 @@ pub enum ChainEvent {
         /// How many there are.
         blocks: u64,
     },
-    /// A body rotted on disk and was forgotten; the chain ends below it until it is had again.
+    /// A body rotted on disk and was forgotten until it is had again; during a repair the chain ends below it.
     BodyLost {
+        /// Its height.
+        height: u64,
+        /// Its hash.
+        hash: BlockHash,
+    },
+    /// A body that had rotted is held again.
+    BodyRestored {
         /// Its height.
         height: u64,
         /// Its hash.

@@ -53,6 +53,16 @@ pub enum MiningRefusal {
     },
 }
 
+impl MiningRefusal {
+    /// When mining goes on, in Unix milliseconds, where that is a matter of time.
+    pub fn until(self) -> Option<u64> {
+        match self {
+            MiningRefusal::ClockBehind { until } | MiningRefusal::Interval { until } => Some(until),
+            _ => None,
+        }
+    }
+}
+
 /// What people want mined, and what is being mined.
 #[derive(Debug)]
 pub(super) struct Mining {
@@ -153,8 +163,7 @@ impl Mining {
     /// When [`Mining::wish`] may change its mind without an input.
     pub(super) fn deadline(&self, refusal: Option<MiningRefusal>, revision: u64) -> Option<u64> {
         match (refusal, &self.current) {
-            (Some(MiningRefusal::ClockBehind { until } | MiningRefusal::Interval { until }), _) => Some(until),
-            (Some(_), _) => None,
+            (Some(refusal), _) => refusal.until(),
             (None, Some(current)) if current.mempool_revision != revision => {
                 Some(current.built_at + TEMPLATE_REFRESH_MS)
             }

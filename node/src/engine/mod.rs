@@ -37,6 +37,7 @@ pub mod work;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use drystone_core::block::Body;
 use drystone_core::hash::BlockHash;
 use drystone_core::key::AccountId;
 use drystone_core::params::ChainParams;
@@ -62,7 +63,7 @@ use template::TemplateParts;
 use verdict::{Offence, Refusal};
 use work::Workshop;
 
-use crate::store::{HeaderRecord, Record, Snapshot, Store, StoreError, Validity};
+use crate::store::{Damage, HeaderRecord, Record, Snapshot, Store, StoreError, Validity};
 
 /// What the shell decides for an engine.
 #[derive(Clone, Debug)]
@@ -216,6 +217,10 @@ enum Waiting {
     Invalid(BlockHash, Refusal),
     /// A block that is to be judged again.
     Reconsider(Origin, BlockHash),
+    /// Something rotten on disk.
+    Damage(Damage),
+    /// A body of the main chain that had rotted, under its header's root.
+    LostBody(BlockHash, Box<Body>),
 }
 
 impl Engine {
@@ -285,6 +290,7 @@ impl Engine {
             Input::Done { id, done } => self.guard(|engine| engine.take_done(id, done))?,
             Input::Discovered(addresses) => self.discovered(&addresses),
             Input::DialFailed(address) => self.dial_failed(address),
+            Input::Damaged(damage) => self.note_damage(damage),
             Input::Shutdown => {
                 self.save()?;
                 return Ok(std::mem::take(&mut self.outputs));
@@ -365,6 +371,11 @@ impl Engine {
         self.update.is_some() || self.repairing.is_some()
     }
 
+    /// Whether the state is being made anew, because it was found rotten.
+    pub fn is_repairing(&self) -> bool {
+        self.repairing.is_some()
+    }
+
     /// How many threads shall mine, and for whom.
     pub fn mining(&self) -> (usize, Option<AccountId>) {
         (self.mining.threads, self.mining.reward_to)
@@ -422,6 +433,8 @@ impl Engine {
                     let Some(record) = self.index.get(&self.snapshot, &hash)? else { return Ok(()) };
                     return self.invalidate(record, refusal);
                 }
+                Some(Waiting::Damage(damage)) => return self.mend(damage),
+                Some(Waiting::LostBody(hash, body)) => return self.restore_body(hash, &body),
                 None => self.take_next()?,
             }
         }

@@ -3,14 +3,22 @@
 //! The state is a function of the blocks, and its tree a function of its leaves, so both can be made anew: first the tree
 //! from the leaves, which is quick and suffices where only pages rotted; else everything from the genesis state, by
 //! connecting the blocks on disk again. A block whose body rotted ends that chain until the body is had again.
+//!
+//! What a scrub finds before anything needs it is mended in place where it can be: a body of the main chain is asked of a
+//! peer while the chain goes on above it, index entries are written again.
 
+use drystone_core::block::Body;
+use drystone_core::hash::BlockHash;
 use drystone_core::state::{Leaf, StateKey, StateView, history_root};
 
 use super::chain::Submission;
-use super::message::{ChainEvent, Output};
-use super::verdict::Refusal;
-use super::{Engine, Fault, Remedy};
-use crate::store::{Snapshot, StoreError};
+use super::limits::{BODIES_MS, WAITING_INPUTS};
+use super::message::{ChainEvent, Output, PeerId};
+use super::session::Purpose;
+use super::verdict::{Offence, Refusal};
+use super::wire::Request;
+use super::{Engine, Fault, Remedy, Waiting};
+use crate::store::{Damage, Snapshot, StoreError};
 
 /// Whether the history range gives the root that the state after block `height` carries.
 pub(super) fn is_history_whole(snapshot: &Snapshot, height: u64) -> Result<bool, StoreError> {
@@ -47,9 +55,10 @@ impl Engine {
         self.choose_chain()
     }
 
-    /// Writes the tree's pages anew from the leaves; false where that does not make the state whole.
+    /// Writes the tree's pages anew from the leaves, and the history range from the headers; false where that does not make
+    /// the state whole.
     fn rebuild_tree(&mut self) -> Result<bool, Fault> {
-        let root = match self.store.rebuild_pages() {
+        let root = match self.store.rebuild_history().and_then(|()| self.store.rebuild_pages()) {
             Err(StoreError::Rotten(_)) => return Ok(false),
             root => root?,
         };
@@ -62,6 +71,95 @@ impl Engine {
         self.store.reset_state(&self.params)?;
         self.refresh_snapshot()?;
         self.tip = self.snapshot.tip()?;
+        Ok(())
+    }
+
+    /// Takes note of damage that was found on disk; it is mended once nothing else writes. What finds no room is found again.
+    pub(super) fn note_damage(&mut self, damage: Damage) {
+        if self.waiting.len() < WAITING_INPUTS {
+            self.waiting.push_back(Waiting::Damage(damage));
+        }
+    }
+
+    /// Mends damage, or starts the repair that does.
+    pub(super) fn mend(&mut self, damage: Damage) -> Result<(), Fault> {
+        match damage {
+            // What is being made anew is not worth a look.
+            _ if self.repairing.is_some() => Ok(()),
+            Damage::State(reason) => Err(Fault::state(reason)),
+            Damage::Undo(reason) => Err(Fault::Rotten { reason, remedy: Remedy::Replay }),
+            Damage::Body { height, hash } => self.mend_body(height, hash),
+            Damage::Index { height, hash } => self.mend_index(height, hash),
+            // Whoever found it has told.
+            Damage::Foundation(_) => Ok(()),
+        }
+    }
+
+    /// Forgets a body of the main chain that rotted, and asks a peer for it. Who found it asks again if nothing comes.
+    fn mend_body(&mut self, height: u64, hash: BlockHash) -> Result<(), Fault> {
+        if self.snapshot.main_hash(height)? != Some(hash) {
+            return Ok(());
+        }
+        match self.snapshot.body(&hash) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            Err(StoreError::Rotten(_)) => {
+                let mut update = self.store.begin()?;
+                update.remove_body(height, &hash)?;
+                update.commit()?;
+                self.refresh_snapshot()?;
+                self.outputs.push(Output::Event(ChainEvent::BodyLost { height, hash }));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if height == 0 {
+            return self.restore_body(hash, &self.params.genesis_block().body);
+        }
+        if let Some(peer) = self.net.draw(|_, peer| peer.holds(height)) {
+            self.ask(peer, Request::Bodies(vec![hash]), Purpose::LostBody(hash), BODIES_MS);
+        }
+        Ok(())
+    }
+
+    /// A peer answered for a lost body.
+    pub(super) fn take_lost_body(&mut self, peer: PeerId, hash: BlockHash, body: Option<Body>) -> Result<(), Fault> {
+        let (Some(body), Some(record)) = (body, self.index.get(&self.snapshot, &hash)?) else { return Ok(()) };
+        if body.tx_root() != record.header.tx_root {
+            self.penalise(peer, Offence::WrongBody);
+            return Ok(());
+        }
+        self.was_useful(&peer);
+        if self.waiting.len() < WAITING_INPUTS {
+            self.waiting.push_back(Waiting::LostBody(hash, Box::new(body)));
+        }
+        Ok(())
+    }
+
+    /// Puts a lost body back, whose root was checked. The block was connected with it, so there is nothing else to check.
+    pub(super) fn restore_body(&mut self, hash: BlockHash, body: &Body) -> Result<(), Fault> {
+        let record = self.record(&hash)?;
+        // Two peers may have been asked.
+        if self.snapshot.has_body(&hash)? {
+            return Ok(());
+        }
+        let mut update = self.store.begin()?;
+        update.put_body(record.height, &hash, body)?;
+        update.commit()?;
+        self.refresh_snapshot()?;
+        self.outputs.push(Output::Event(ChainEvent::BodyRestored { height: record.height, hash }));
+        Ok(())
+    }
+
+    /// Writes a block's index entries again.
+    fn mend_index(&mut self, height: u64, hash: BlockHash) -> Result<(), Fault> {
+        if self.snapshot.main_hash(height)? == Some(hash)
+            && let Some(body) = self.snapshot.body(&hash)?
+        {
+            let mut update = self.store.begin()?;
+            update.restore_index(height, &body)?;
+            update.commit()?;
+            self.refresh_snapshot()?;
+        }
         Ok(())
     }
 

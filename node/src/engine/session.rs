@@ -89,6 +89,8 @@ pub(super) enum Purpose {
     Missing(BlockHash, u64),
     /// The whole body of an announced block, for the attempt of this number.
     Whole(BlockHash, u64),
+    /// A body of the main chain that rotted.
+    LostBody(BlockHash),
     /// A comparison of mempools.
     Reconcile(Comparison),
     /// The transactions that it showed to be missing here.
@@ -553,6 +555,9 @@ impl Engine {
             (Purpose::Whole(hash, number), Response::Bodies(bodies)) => {
                 self.take_whole(peer, hash, number, bodies.into_iter().next().flatten())?;
             }
+            (Purpose::LostBody(hash), Response::Bodies(bodies)) => {
+                self.take_lost_body(peer, hash, bodies.into_iter().next().flatten())?;
+            }
             (Purpose::Reconcile(comparison), Response::Reconcile(ids)) => self.take_ids(peer, ids, comparison),
             (Purpose::Transactions(comparison), Response::Transactions(transactions)) => {
                 self.take_pulled(peer, transactions, comparison);
@@ -590,7 +595,8 @@ impl Engine {
     /// Does without an answer.
     fn give_up(&mut self, asked: Asked, reason: Reassignment) {
         match asked.purpose {
-            Purpose::Status | Purpose::Reconcile(_) | Purpose::Transactions(_) => {}
+            // The next poll, timer or look at the disk asks again.
+            Purpose::Status | Purpose::LostBody(_) | Purpose::Reconcile(_) | Purpose::Transactions(_) => {}
             Purpose::Headers => self.headers_failed(asked.peer),
             Purpose::Bodies(hashes) => self.bodies_failed(asked.peer, &hashes, reason),
             Purpose::Missing(hash, number) | Purpose::Whole(hash, number) => {

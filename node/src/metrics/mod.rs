@@ -11,7 +11,10 @@ mod view;
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use drystone_core::api::ScrubInfo;
 
 use instruments::{Counter, Histogram, Page};
 
@@ -34,6 +37,7 @@ const DEPTH_BLOCKS: &[f64] = &[1.0, 2.0, 3.0, 6.0, 12.0, 24.0, 48.0, 100.0];
 /// What has happened since the start. Shared by reference; every method takes a moment.
 pub struct Metrics {
     started: u64,
+    scrub: Mutex<Option<ScrubInfo>>,
     clock: Instant,
     ledger: PathBuf,
 
@@ -68,6 +72,7 @@ impl Metrics {
     pub fn new(started: u64, ledger: PathBuf) -> Metrics {
         Metrics {
             started,
+            scrub: Mutex::new(None),
             clock: Instant::now(),
             ledger,
             blocks_connected: Counter::new("drystone_blocks_connected_total", "Blocks that joined the main chain."),
@@ -160,6 +165,21 @@ impl Metrics {
         }
     }
 
+    /// When the program started, in Unix milliseconds.
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Notes how far the disk has been read over, and what was found.
+    pub fn scrubbed(&self, scrub: ScrubInfo) {
+        *self.scrub.lock().expect("nothing panics while it holds the lock") = Some(scrub);
+    }
+
+    /// What was noted last; nothing where the disk is not read over.
+    pub fn scrub(&self) -> Option<ScrubInfo> {
+        *self.scrub.lock().expect("nothing panics while it holds the lock")
+    }
+
     /// Counts an output of the engine.
     pub fn observe(&self, output: &Output) {
         match output {
@@ -192,7 +212,7 @@ impl Metrics {
             ChainEvent::Invalidated { .. } => self.blocks_invalid.add([], 1),
             ChainEvent::BodyLost { .. } => self.bodies_lost.add([], 1),
             ChainEvent::RepairStarted { .. } => self.repairs.add([], 1),
-            ChainEvent::Reconsidered { .. } | ChainEvent::RepairEnded { .. } => {}
+            ChainEvent::Reconsidered { .. } | ChainEvent::BodyRestored { .. } | ChainEvent::RepairEnded { .. } => {}
         }
     }
 
@@ -258,6 +278,19 @@ impl Metrics {
         self.committing_calls.write(&mut page);
         if let Ok(file) = fs::metadata(&self.ledger) {
             page.gauge("drystone_store_file_bytes", "The length of the ledger's file.", file.len());
+        }
+        if let Some(scrub) = self.scrub() {
+            let help = "How much of the ledger has been read over in this pass, from 0 to 1.";
+            page.gauge("drystone_scrub_progress_ratio", help, scrub.done / 100.0);
+            // Before the first pass ends there is no such time.
+            if let Some(last) = scrub.last_pass {
+                let help = "When the whole ledger had been read over last, in Unix time.";
+                page.gauge("drystone_scrub_last_pass_time_seconds", help, last as f64 / 1000.0);
+            }
+            let help = "Damaged records that reading the ledger over has found.";
+            page.counter("drystone_scrub_damaged_total", help, scrub.damaged);
+            let help = "Bodies of the main chain that were damaged on disk and are asked of peers.";
+            page.gauge("drystone_scrub_missing_bodies", help, scrub.missing_bodies);
         }
         page.gauge("drystone_mining_hash_rate", "Hashes per second of this node's own miner.", hash_rate);
         self.rpc_requests.write(&mut page);

@@ -12,6 +12,7 @@ mod dispatch;
 mod endpoint;
 mod error;
 mod events;
+mod faucet;
 mod guard;
 mod health;
 mod limits;
@@ -30,6 +31,7 @@ use drystone_core::params::ChainParams;
 use tokio::sync::{Semaphore, watch};
 
 pub use auth::{COOKIE_FILE, Cookie};
+pub use faucet::Faucet;
 pub use limits::MAX_CONNECTIONS;
 pub use server::RpcServer;
 
@@ -49,6 +51,7 @@ pub struct Rpc {
     metrics: Arc<Metrics>,
     /// The tip, told when it changes.
     tips: watch::Receiver<BlockHash>,
+    faucet: Option<Faucet>,
     /// One for each call that may be worked on at once.
     places: Arc<Semaphore>,
 }
@@ -71,15 +74,17 @@ pub struct RpcParts {
     pub metrics: Arc<Metrics>,
     /// The tip's hash, told when it changes.
     pub tips: watch::Receiver<BlockHash>,
+    /// What pays whoever asks, if there is one.
+    pub faucet: Option<Faucet>,
 }
 
 impl Rpc {
     /// Methods over a node's parts.
     pub fn new(parts: RpcParts) -> Rpc {
-        let RpcParts { params, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips } = parts;
+        let RpcParts { params, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, faucet } = parts;
         let chain_id = params.chain_id();
         let places = Arc::new(Semaphore::new(limits::MAX_CALLS));
-        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, places }
+        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, faucet, places }
     }
 
     /// The address of an account on this chain.

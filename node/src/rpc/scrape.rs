@@ -61,6 +61,7 @@ mod tests {
             hash_rate: Arc::default(),
             metrics,
             tips,
+            faucet: None,
         };
         let rpc = Arc::new(Rpc::new(parts));
         let scrape = async || {

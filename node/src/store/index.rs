@@ -150,7 +150,11 @@ pub(super) fn clear_accounts(transaction: &WriteTransaction) -> Result<(), Store
 }
 
 /// Adds every block of the main chain above genesis, which moves nothing.
-fn build(transaction: &WriteTransaction, missing: Indexes, progress: &impl Fn(f64)) -> Result<(), StoreError> {
+pub(super) fn build(
+    transaction: &WriteTransaction,
+    missing: Indexes,
+    progress: &impl Fn(f64),
+) -> Result<(), StoreError> {
     let (main, headers) = (transaction.open_table(MAIN)?, transaction.open_table(HEADERS)?);
     let bodies = transaction.open_table(BODIES)?;
     let blocks = main.len()?;

@@ -15,6 +15,7 @@ mod index;
 mod measure;
 mod migrate;
 mod open;
+mod scrub;
 mod snapshot;
 mod tables;
 mod update;
@@ -26,13 +27,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use drystone_core::hash::{BlockHash, StateRoot};
 use drystone_core::params::ChainParams;
-use drystone_core::state;
+use drystone_core::pow::Work;
+use drystone_core::state::{self, MemoryState};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 pub use backup::BackupError;
 pub use error::{Record, StoreError};
 pub use index::Indexes;
 pub use open::StoreOptions;
+pub use scrub::{Damage, Scrub, Scrubbed};
 pub use snapshot::Snapshot;
 pub use tables::{FORMAT, HeaderRecord, HistoryEntry, HistoryPlace, Role, TransactionPlace, Validity};
 pub use update::Update;
@@ -69,11 +72,11 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the state, the main chain and the indexes back to genesis in a commit of its own. Headers and bodies stay,
-    /// so that the blocks can be connected again from disk: the repair of a state that is rotten.
+    /// Takes the state, the main chain and the indexes back to genesis in a commit of its own. Sound headers and all bodies
+    /// stay, so that the blocks can be connected again from disk: the repair of a state that is rotten.
     pub fn reset_state(&self, params: &ChainParams) -> Result<(), StoreError> {
         let transaction = begin_write(&self.database)?;
-        reset_headers(&transaction)?;
+        reset_headers(&transaction, params)?;
         transaction.delete_table(tables::LEAVES)?;
         transaction.delete_table(tables::PAGES)?;
         transaction.delete_table(tables::HISTORY)?;
@@ -84,6 +87,72 @@ impl Store {
         transaction.open_table(tables::MAIN)?.insert(&tables::height_key(0), &params.chain_id().0)?;
         index::clear_transactions(&transaction)?;
         index::clear_accounts(&transaction)?;
+        self.commit(transaction)
+    }
+
+    /// Forgets the bodies of the main chain that rotted, in a commit of its own, and returns how many there were. Genesis' is
+    /// written anew.
+    pub fn drop_rotten_bodies(&self, params: &ChainParams) -> Result<u64, StoreError> {
+        let snapshot = self.snapshot()?;
+        let mut rotten = Vec::new();
+        for height in 0..=snapshot.tip()?.height {
+            let hash = snapshot.main_hash(height)?.ok_or(StoreError::Rotten(Record::Main(height)))?;
+            match snapshot.body(&hash) {
+                Err(StoreError::Rotten(Record::Body(_))) => rotten.push((height, hash)),
+                body => drop(body?),
+            }
+        }
+        let mut update = self.begin()?;
+        for (height, hash) in &rotten {
+            match height {
+                0 => update.put_body(0, hash, &params.genesis_block().body)?,
+                _ => update.remove_body(*height, hash)?,
+            }
+        }
+        update.commit()?;
+        Ok(rotten.iter().filter(|(height, _)| *height > 0).count() as u64)
+    }
+
+    /// Makes the indexes that are kept anew from the bodies of the main chain, all of which are needed, in a commit of its
+    /// own.
+    pub fn rebuild_indexes(&self) -> Result<(), StoreError> {
+        let transaction = begin_write(&self.database)?;
+        index::clear_transactions(&transaction)?;
+        index::clear_accounts(&transaction)?;
+        index::build(&transaction, self.indexes, &|_| {})?;
+        self.commit(transaction)
+    }
+
+    /// Computes the nodes of the history range anew from the headers, in a commit of its own.
+    pub fn rebuild_history(&self) -> Result<(), StoreError> {
+        const BATCH: usize = 1024;
+        let snapshot = self.snapshot()?;
+        let tip = snapshot.tip()?.height;
+        let transaction = begin_write(&self.database)?;
+        transaction.delete_table(tables::HISTORY)?;
+        let mut history = transaction.open_table(tables::HISTORY)?;
+        // An append reads the complete subtrees so far, of which there are at most 64, and nothing else.
+        let mut peaks = MemoryState::default();
+        for first in (0..tip).step_by(BATCH) {
+            let records = snapshot.headers_from(first, BATCH.min((tip - first) as usize))?;
+            for (record, height) in records.into_iter().zip(first..) {
+                if record.height != height {
+                    return Err(StoreError::Rotten(Record::Header(record.hash)));
+                }
+                let leaf = state::history_leaf(&record.hash, &record.work);
+                let Ok((_, nodes)) = state::append(&peaks, record.height, leaf);
+                for (node, hash) in nodes {
+                    history.insert(&node.to_bytes(), &hash)?;
+                    peaks.history.insert(node, hash);
+                }
+                let count = record.height + 1;
+                peaks.history.retain(|node, _| {
+                    let complete = count.checked_shr(node.level.into()).unwrap_or(0);
+                    complete & 1 == 1 && node.index == complete - 1
+                });
+            }
+        }
+        drop(history);
         self.commit(transaction)
     }
 
@@ -107,30 +176,56 @@ impl Store {
     }
 }
 
-/// Notes of the main chain's blocks that they were connected once, and lists the heads of the header tree anew.
-fn reset_headers(transaction: &WriteTransaction) -> Result<(), StoreError> {
+/// Notes of the main chain's blocks that they were connected once, forgets headers that rotted with all that stands on
+/// them, and lists the heads of the header tree anew.
+fn reset_headers(transaction: &WriteTransaction, params: &ChainParams) -> Result<(), StoreError> {
     let main = transaction.open_table(tables::MAIN)?;
     let mut headers = transaction.open_table(tables::HEADERS)?;
+    let genesis = open::genesis_record(params);
+    if !matches!(snapshot::read_header(&headers, &genesis.hash), Ok(Some(record)) if record == genesis) {
+        headers.insert(&genesis.hash.0, &genesis.to_bytes())?;
+    }
     for entry in main.range::<&[u8; 8]>(&tables::height_key(1)..)? {
         let hash = BlockHash(*entry?.1.value());
-        if let Some(record) = snapshot::read_header(&headers, &hash)? {
+        if let Ok(Some(record)) = snapshot::read_header(&headers, &hash) {
             headers.insert(&hash.0, &HeaderRecord { validity: Validity::Connected, ..record }.to_bytes())?;
         }
     }
-    let mut heads = BTreeMap::new();
-    let mut parents = BTreeSet::new();
+    let (mut by_height, mut rotten) = (BTreeSet::new(), Vec::new());
     for entry in headers.iter()? {
         let (hash, bytes) = entry?;
-        let record = HeaderRecord::from_bytes(&BlockHash(*hash.value()), bytes.value())?;
-        heads.insert(record.hash, record.work);
+        let hash = BlockHash(*hash.value());
+        match HeaderRecord::from_bytes(&hash, bytes.value()) {
+            Ok(record) => drop(by_height.insert((record.height, hash))),
+            Err(_) => rotten.push(hash),
+        }
+    }
+    // A parent is lower than its children, so it is judged before them.
+    let mut heads = BTreeMap::new();
+    let mut parents = BTreeSet::new();
+    for (height, hash) in by_height {
+        let record = snapshot::read_header(&headers, &hash)?.ok_or(StoreError::Rotten(Record::Header(hash)))?;
+        let own = record.header.bits.to_target().ok().map(|target| target.work());
+        let parent = heads.get(&record.header.prev_hash).zip(own);
+        let stands = |((parent_height, work), own): (&(u64, Work), Work)| {
+            (height, record.work) == (parent_height + 1, *work + own)
+        };
+        if hash != genesis.hash && !parent.is_some_and(stands) {
+            rotten.push(hash);
+            continue;
+        }
+        heads.insert(hash, (height, record.work));
         // What only invalid blocks stand on is a head as well.
         if matches!(record.validity, Validity::Header | Validity::Connected) {
             parents.insert(record.header.prev_hash);
         }
     }
+    for hash in rotten {
+        headers.remove(&hash.0)?;
+    }
     transaction.delete_table(tables::TIPS)?;
     let mut tips = transaction.open_table(tables::TIPS)?;
-    for (hash, work) in heads.iter().filter(|(hash, _)| !parents.contains(hash)) {
+    for (hash, (_, work)) in heads.iter().filter(|(hash, _)| !parents.contains(hash)) {
         tips.insert(&tables::tip_key(*work, hash), ())?;
     }
     Ok(())

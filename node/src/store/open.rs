@@ -178,9 +178,7 @@ fn read_array<const N: usize>(
 /// Fills a new store: every table, the genesis block and its state.
 fn write_genesis(transaction: &WriteTransaction, params: &ChainParams, indexes: Indexes) -> Result<(), StoreError> {
     let block = params.genesis_block();
-    let (hash, header) = (block.header.hash(), block.header);
-    let work = params.bits.to_target().expect("parameters were checked").work();
-    let record = HeaderRecord { hash, header, height: 0, work, validity: Validity::Connected };
+    let record @ HeaderRecord { hash, work, .. } = genesis_record(params);
 
     transaction.open_table(tables::HEADERS)?.insert(&hash.0, &record.to_bytes())?;
     transaction.open_table(tables::TIPS)?.insert(&tables::tip_key(work, &hash), ())?;
@@ -197,6 +195,13 @@ fn write_genesis(transaction: &WriteTransaction, params: &ChainParams, indexes: 
     meta.insert(META_CHAIN, hash.0.as_slice())?;
     meta.insert(META_INDEXES, [indexes.to_byte()].as_slice())?;
     Ok(())
+}
+
+/// The record of the genesis header.
+pub(super) fn genesis_record(params: &ChainParams) -> HeaderRecord {
+    let header = params.genesis_block().header;
+    let work = params.bits.to_target().expect("parameters were checked").work();
+    HeaderRecord { hash: header.hash(), header, height: 0, work, validity: Validity::Connected }
 }
 
 /// The genesis state as changes to an empty one.

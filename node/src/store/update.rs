@@ -122,6 +122,11 @@ impl Update {
         Ok(())
     }
 
+    /// Writes the entries of the main chain's block at `height` into the indexes that are kept, where they may be missing.
+    pub fn restore_index(&mut self, height: u64, body: &Body) -> Result<(), StoreError> {
+        index::add_block(&self.transaction, self.indexes, height, body)
+    }
+
     /// Makes `block` the tip: header, body, undo, main chain, indexes, and its changes to the state.
     ///
     /// # Panics

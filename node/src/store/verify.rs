@@ -144,12 +144,10 @@ pub enum VerifyFailure {
         expected: u128,
     },
     /// An index lacks an entry of the block at this height, or has another.
-    #[error("the indexes do not agree with the block at height {0}: restart with the indexes off, then on again")]
+    #[error("the indexes do not agree with the block at height {0}")]
     Index(u64),
     /// An index has entries that no block gives.
-    #[error(
-        "the indexes have {found} entries, the blocks give {expected}: restart with the indexes off, then on again"
-    )]
+    #[error("the indexes have {found} entries, the blocks give {expected}")]
     IndexCount {
         /// How many there are.
         found: u64,
@@ -348,7 +346,7 @@ impl<'a> HeaderWalk<'a> {
 }
 
 /// The block's entries are in the indexes that are kept. Returns how many there are.
-fn verify_index_entries(snapshot: &Snapshot, height: u64, body: &Body) -> Result<u64, VerifyFailure> {
+pub(super) fn verify_index_entries(snapshot: &Snapshot, height: u64, body: &Body) -> Result<u64, VerifyFailure> {
     // Genesis moves nothing.
     if height == 0 {
         return Ok(0);
@@ -376,7 +374,7 @@ fn verify_index_entries(snapshot: &Snapshot, height: u64, body: &Body) -> Result
 }
 
 /// The nodes that an ancestor's leaf completes are what the nodes before them give: so all are, by induction.
-fn verify_history_leaf(
+pub(super) fn verify_history_leaf(
     snapshot: &Snapshot,
     record: &HeaderRecord,
     report: &mut VerifyReport,

@@ -214,7 +214,10 @@ impl World {
             }
             // Nobody here is an operator.
             ChainEvent::Reconsidered { .. } => {}
-            ChainEvent::BodyLost { .. } | ChainEvent::RepairStarted { .. } | ChainEvent::RepairEnded { .. } => {
+            ChainEvent::BodyLost { .. }
+            | ChainEvent::BodyRestored { .. }
+            | ChainEvent::RepairStarted { .. }
+            | ChainEvent::RepairEnded { .. } => {
                 self.violate("durability", number, format!("data on disk were found rotten: {event:?}"));
             }
         }
@@ -283,6 +286,7 @@ fn input_name(input: &Input) -> &'static str {
         Input::Done { .. } => "done",
         Input::Discovered(_) => "discovered",
         Input::DialFailed(_) => "dial failed",
+        Input::Damaged(_) => "damaged",
         Input::Shutdown => "shutdown",
     }
 }

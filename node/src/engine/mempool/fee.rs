@@ -53,7 +53,7 @@ impl PartialEq for FeeRate {
 impl Eq for FeeRate {}
 
 /// The least fee for `bytes` at `rate` chips for each 1,000 bytes.
-pub(super) fn fee_at(rate: Amount, bytes: u64) -> Amount {
+pub fn fee_at(rate: Amount, bytes: u64) -> Amount {
     saturate((u128::from(rate.0) * u128::from(bytes)).div_ceil(1000))
 }
 

@@ -28,8 +28,8 @@ use drystone_core::transaction::{MIN_TRANSACTION_BYTES, Transaction};
 use drystone_core::validation::CheckedTransaction;
 
 pub use admission::{AdmissionError, Admitted};
-pub use fee::FeeRate;
 use fee::Floor;
+pub use fee::{FeeRate, fee_at};
 pub use limits::{ENTRY_MEMORY, Limits};
 use order::Place;
 pub use update::Updated;

@@ -114,7 +114,7 @@ fn parse_cursor(call: &Call, text: &str) -> Result<HistoryPlace, RpcError> {
 }
 
 /// What the account holds; nothing where it is absent.
-fn read(snapshot: &Snapshot, id: &AccountId) -> Result<Account, StoreError> {
+pub(super) fn read(snapshot: &Snapshot, id: &AccountId) -> Result<Account, StoreError> {
     let key = StateKey::account(id);
     match snapshot.leaf(&key)? {
         None => Ok(Account::default()),

@@ -14,6 +14,7 @@ use drystone_core::validation::{BlockContext, CheckedBlock, check_header};
 
 use super::submit;
 use crate::engine::Engine;
+use crate::engine::mining::MiningRefusal;
 use crate::engine::template::Template;
 use crate::rpc::Rpc;
 use crate::rpc::call::Call;
@@ -24,13 +25,13 @@ use crate::rpc::limits::{MAX_GENERATE, MAX_MINING_THREADS};
 pub(super) struct Mining {
     threads: usize,
     reward_to: Option<AccountId>,
-    refusal: Option<String>,
+    refusal: Option<MiningRefusal>,
 }
 
 impl Mining {
     pub(super) fn of(engine: &Engine, now: u64) -> Mining {
         let (threads, reward_to) = engine.mining();
-        let refusal = engine.mining_refusal(now).filter(|_| threads > 0).map(|refusal| refusal.to_string());
+        let refusal = engine.mining_refusal(now).filter(|_| threads > 0);
         Mining { threads, reward_to, refusal }
     }
 
@@ -39,7 +40,8 @@ impl Mining {
             threads: self.threads as u64,
             hashes_per_second: rpc.hash_rate.load(Ordering::Relaxed),
             reward_to: self.reward_to.map(|account| rpc.address(&account)),
-            refusal: self.refusal,
+            refusal: self.refusal.map(|refusal| refusal.to_string()),
+            until: self.refusal.and_then(MiningRefusal::until),
         }
     }
 }

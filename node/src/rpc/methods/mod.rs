@@ -2,6 +2,7 @@
 
 mod account;
 mod chain;
+mod faucet;
 mod mempool;
 mod mining;
 mod net;
@@ -81,4 +82,5 @@ pub(super) const METHODS: &[Method] = &[
     Method { patience: Some(BACKUP_TIMEOUT), ..guarded("node_backup", &["path"], |call| reply(call, node::backup)) },
     open("tx_proof", &["txid"], |call| reply(call, chain::proof)),
     open("account_history", &["address", "cursor", "limit"], |call| reply(call, account::history)),
+    open("faucet_pay", &["address"], |call| reply(call, faucet::pay)),
 ];

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use drystone_core::api::{BackupMade, ErrorCode, NodeInfo, Phase};
+use drystone_core::api::{BackupMade, ErrorCode, Moment, NodeInfo, Phase};
 
 use super::mining::Mining;
 use crate::engine::operator::Progress;
@@ -26,6 +26,9 @@ struct View {
     tip: HeaderRecord,
     peers: usize,
     mining: Mining,
+    time: u64,
+    repairing: bool,
+    mempool: usize,
 }
 
 pub(super) fn backup(call: &mut Call) -> Result<BackupMade, RpcError> {
@@ -53,11 +56,14 @@ pub(super) fn backup(call: &mut Call) -> Result<BackupMade, RpcError> {
 }
 
 pub(super) fn info(call: &mut Call) -> Result<NodeInfo, RpcError> {
-    let View { progress, tip, peers, mining } = call.engine(|engine, now| View {
+    let View { progress, tip, peers, mining, time, repairing, mempool } = call.engine(|engine, now| View {
         progress: engine.progress(),
         tip: *engine.tip(),
         peers: engine.peers().len(),
         mining: Mining::of(engine, now),
+        time: now,
+        repairing: engine.is_repairing(),
+        mempool: engine.mempool().len(),
     })?;
     let params = &call.rpc.params;
     Ok(NodeInfo {
@@ -77,5 +83,15 @@ pub(super) fn info(call: &mut Call) -> Result<NodeInfo, RpcError> {
         progress: percent(&progress),
         peers: peers as u64,
         mining: mining.status(&call.rpc),
+        moment: Some(Moment {
+            time,
+            started: call.rpc.metrics.started(),
+            tip_time: tip.header.time,
+            bits: tip.header.bits,
+            target_height: progress.target(),
+            repairing,
+            mempool: mempool as u64,
+            scrub: call.rpc.metrics.scrub(),
+        }),
     })
 }
