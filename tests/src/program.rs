@@ -44,7 +44,8 @@ pub fn binary(name: &str) -> PathBuf {
 /// tests, and with nobody to answer its questions.
 pub fn program(name: &str, home: &Path) -> Command {
     let mut command = Command::new(binary(name));
-    for variable in ["DRYSTONE_DATA_DIR", "DRYSTONE_KEYSTORE", "DRYSTONE_LOG", "DRYSTONE_RPC"] {
+    for variable in ["DRYSTONE_DATA_DIR", "DRYSTONE_KEYSTORE", "DRYSTONE_LOG", "DRYSTONE_RPC", "DRYSTONE_WALLET_CONFIG"]
+    {
         command.env_remove(variable);
     }
     command.env("HOME", home).stdin(Stdio::null());

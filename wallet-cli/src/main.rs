@@ -22,6 +22,7 @@ mod password;
 mod payment;
 mod qr;
 mod rpc;
+mod strength;
 #[cfg(test)]
 mod testing;
 
