@@ -49,7 +49,8 @@ pub fn program(name: &str, home: &Path) -> Command {
 }
 
 fn at_home(mut command: Command, home: &Path) -> Command {
-    for variable in ["DRYSTONE_DATA_DIR", "DRYSTONE_KEYSTORE", "DRYSTONE_LOG", "DRYSTONE_RPC"] {
+    for variable in ["DRYSTONE_DATA_DIR", "DRYSTONE_KEYSTORE", "DRYSTONE_LOG", "DRYSTONE_RPC", "DRYSTONE_WALLET_CONFIG"]
+    {
         command.env_remove(variable);
     }
     command.env("HOME", home).stdin(Stdio::null());

@@ -66,15 +66,16 @@ pub(crate) fn derive(contents: &Contents, index: u32) -> SecretKey {
 fn from_keystore(options: &Options) -> Result<SecretKey, Failure> {
     let sealed = Sealed::read(&options.keystore_path()?)?;
     let contents = sealed.open(&options.password_source().read()?)?;
-    if options.account >= contents.accounts {
+    let index = options.account();
+    if index >= contents.accounts {
         let choice = if contents.accounts == 1 { "0".into() } else { format!("0 to {}", contents.accounts - 1) };
         return Err(Failure::new(
             ExitCode::BadInput,
-            format!("there is no account {}: this keystore uses {}", options.account, contents.accounts),
+            format!("there is no account {index}: this keystore uses {}", contents.accounts),
             format!("choose --account {choice}"),
         ));
     }
-    Ok(derive(&contents, options.account))
+    Ok(derive(&contents, index))
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use drystone_core::genesis::DEV_ACCOUNTS;
+use serde::Deserialize;
 
+use crate::config::{AddressBook, Config};
 use crate::error::{ExitCode, Failure};
 use crate::files;
 use crate::mnemonic::MAX_ACCOUNT;
@@ -17,7 +19,7 @@ Exit codes:
   0  done
   1  unexpected: no randomness, no output
   2  the command line is wrong
-  3  an argument is wrong: address, amount, memo, genesis file
+  3  an argument is wrong: address, amount, memo, genesis or configuration file
   4  keystore or password
   5  no node answered
   6  a node's answer is wrong, of another chain, or fails a proof
@@ -26,6 +28,11 @@ Exit codes:
 
 With --json, each command prints one JSON object on standard output; a failure is {\"error\": {code, message, next}}.
 Amounts on the command line are in stones; in JSON they are strings of chips, 100,000,000 to the stone.";
+
+/// The longest `--timeout`, in seconds: a day.
+pub(crate) const MAX_TIMEOUT: u64 = 86_400;
+/// The `--timeout` where none is given, in seconds.
+const DEFAULT_TIMEOUT: u64 = 600;
 
 /// A Drystone wallet: keys, signing, and checks that trust no node.
 #[derive(Debug, Parser)]
@@ -48,6 +55,14 @@ pub(crate) struct Options {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
+    /// What holds where no flag says otherwise, and names for addresses [default: ~/.drystone/wallet.toml].
+    #[arg(long, global = true, value_name = "FILE", env = "DRYSTONE_WALLET_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The names of the configuration.
+    #[arg(skip)]
+    pub(crate) book: AddressBook,
+
     /// The keystore [default: ~/.drystone/wallet.json].
     #[arg(long, global = true, value_name = "FILE", env = "DRYSTONE_KEYSTORE")]
     pub(crate) keystore: Option<PathBuf>,
@@ -60,10 +75,10 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "N")]
     pub(crate) password_fd: Option<u32>,
 
-    /// Which account of the keystore, from 0.
-    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    /// Which account of the keystore, from 0 [default: 0].
+    #[arg(long, global = true, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_ACCOUNT)))]
-    pub(crate) account: u32,
+    account: Option<u32>,
 
     /// Use funded account N of a development chain instead of a keystore; everyone knows its key.
     #[arg(long, global = true, value_name = "N", conflicts_with = "account")]
@@ -78,14 +93,15 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
 
-    /// Give up after this long: on an answer (at most 30 seconds each), and with --wait on the block.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 600)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    timeout: u64,
+    /// Give up after this long: on an answer (at most 30 seconds each), and with --wait on the block [default: 600].
+    #[arg(long, global = true, value_name = "SECONDS")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
+    timeout: Option<u64>,
 }
 
 /// The chains whose genesis is built in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum KnownChain {
     /// The main chain.
     Main,
@@ -106,17 +122,21 @@ pub(crate) enum Command {
     /// Make a keystore from the 24 words that `new` printed, with the accounts that were used.
     Restore(Restore),
     /// Print the address of an account.
-    Address,
+    Address {
+        /// Also draw it as a QR code.
+        #[arg(long)]
+        qr: bool,
+    },
     /// Print a balance that is proved against headers checked from genesis.
     Balance {
-        /// Whose balance [default: the account's own].
+        /// Whose balance, an address or a name [default: the account's own].
         address: Option<String>,
     },
     /// Pay someone.
     Send(Send),
     /// Print what an account paid, received and earned, and what waits.
     History {
-        /// Whose history [default: the account's own].
+        /// Whose history, an address or a name [default: the account's own].
         address: Option<String>,
         /// How many entries, the newest.
         #[arg(long, value_name = "N", default_value_t = 20)]
@@ -149,6 +169,12 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write man pages, one for the program and one for each command.
+    Man {
+        /// Write the pages into this directory, made if need be, over older ones [default: print the program's own page].
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
     /// Check a receipt, without asking anybody.
     VerifyReceipt {
         /// The file that `receipt` made.
@@ -171,7 +197,7 @@ pub(crate) struct Restore {
 /// The payment that `sign` makes.
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
-    /// The recipient's address.
+    /// The recipient's address, or its name in the configuration.
     pub(crate) to: String,
     /// How much, in stones, such as 12.5.
     #[arg(allow_hyphen_values = true)]
@@ -206,7 +232,7 @@ pub(crate) struct Replace {
 /// The payment that `send` makes.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
-    /// The recipient's address.
+    /// The recipient's address, or its name in the configuration.
     pub(crate) to: String,
     /// How much, in stones, such as 12.5.
     #[arg(allow_hyphen_values = true)]
@@ -222,7 +248,51 @@ pub(crate) struct Send {
     pub(crate) wait: bool,
 }
 
+impl Cli {
+    /// Takes from the configuration file what neither a flag nor the environment says, and puts addresses where names are.
+    pub(crate) fn configure(&mut self) -> Result<(), Failure> {
+        let standard = home().map(|home| home.join("wallet.toml"));
+        let (config, book) = Config::read(self.options.config.as_deref(), standard)?;
+        self.options.fill(config, book);
+        let typed = match &mut self.command {
+            Command::Balance { address } | Command::History { address, .. } => address.as_mut(),
+            Command::Send(send) => Some(&mut send.to),
+            Command::Sign(sign) => Some(&mut sign.to),
+            _ => None,
+        };
+        if let Some(typed) = typed {
+            *typed = self.options.book.resolve(typed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where everything is kept unless told otherwise. Nowhere, if the user has no home.
+fn home() -> Option<PathBuf> {
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty())?;
+    Some(home.join(".drystone"))
+}
+
 impl Options {
+    fn fill(&mut self, config: Config, book: AddressBook) {
+        // Both say the same thing: which chain.
+        if self.chain.is_none() && self.genesis.is_none() {
+            (self.chain, self.genesis) = (config.chain, config.genesis);
+        }
+        if self.rpc.is_empty() {
+            self.rpc = config.rpc;
+        }
+        self.keystore = self.keystore.take().or(config.keystore);
+        self.account = self.account.or(config.account);
+        self.timeout = self.timeout.or(config.timeout);
+        self.book = book;
+    }
+
+    /// Which account of the keystore.
+    pub(crate) fn account(&self) -> u32 {
+        self.account.unwrap_or(0)
+    }
+
     /// The nodes to ask, in order.
     pub(crate) fn nodes(&self) -> Vec<String> {
         if self.rpc.is_empty() { vec![DEFAULT_URL.to_owned()] } else { self.rpc.clone() }
@@ -230,7 +300,7 @@ impl Options {
 
     /// How long to wait for an answer or a block.
     pub(crate) fn timeout(&self) -> Duration {
-        Duration::from_secs(self.timeout)
+        Duration::from_secs(self.timeout.unwrap_or(DEFAULT_TIMEOUT))
     }
 
     /// Where the keystore is, or is to be.
@@ -238,14 +308,14 @@ impl Options {
         if let Some(path) = &self.keystore {
             return Ok(path.clone());
         }
-        let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty()).ok_or_else(|| {
+        let home = home().ok_or_else(|| {
             Failure::new(
                 ExitCode::Keystore,
                 "there is no home directory to keep a keystore in",
                 "name one with --keystore FILE",
             )
         })?;
-        Ok(home.join(".drystone").join("wallet.json"))
+        Ok(home.join("wallet.json"))
     }
 
     /// Where the checked headers are kept: beside the keystore.
@@ -320,6 +390,42 @@ mod tests {
         assert_eq!(file, Source::File("f".into()));
         let fd = parse("w address --password-fd 3").unwrap().options.password_source();
         assert_eq!(fd, Source::Descriptor(3));
+    }
+
+    #[test]
+    fn flags_come_before_the_file_and_the_file_before_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("w.toml");
+        let own = "tdry1kzugen0fshxexsymk694fes67kz7pxtqpnj8ge878vnv085jfqxs3rkncw";
+        let text = "chain = 'dev'\nrpc = ['a:1', 'b:2']\nkeystore = 'k'\naccount = 2\ntimeout = 3\n[addresses]\nbob = ";
+        std::fs::write(&file, format!("{text}'{own}'")).unwrap();
+        let configured = |line: &str| {
+            let mut cli = parse(&format!("w --config {} {line}", file.display())).unwrap();
+            cli.configure().unwrap();
+            cli
+        };
+        let Cli { options, command } = configured("balance bob");
+        assert_eq!(options.nodes(), ["a:1", "b:2"]);
+        assert_eq!((options.chain, options.genesis.as_deref()), (Some(KnownChain::Dev), None));
+        assert_eq!(options.keystore_path().unwrap(), dir.path().join("k"));
+        assert_eq!((options.account(), options.timeout().as_secs()), (2, 3));
+        assert!(matches!(command, Command::Balance { address: Some(address) } if address == own));
+
+        let typed = "--genesis g --rpc c:3 --keystore l --account 4 --timeout 5";
+        let Cli { options, command } = configured(&format!("{typed} send bob 1"));
+        assert_eq!(options.nodes(), ["c:3"]);
+        assert_eq!((options.chain, options.genesis.as_deref()), (None, Some("g".as_ref())));
+        assert_eq!(options.keystore_path().unwrap(), PathBuf::from("l"));
+        assert_eq!((options.account(), options.timeout().as_secs()), (4, 5));
+        assert!(matches!(command, Command::Send(send) if send.to == own));
+        for line in ["history bob", "sign bob 1 --fee 1 --nonce 0"] {
+            assert!(format!("{:?}", configured(line).command).contains(own), "{line}");
+        }
+        let unknown = parse(&format!("w --config {} send carol 1", file.display())).unwrap().configure().unwrap_err();
+        assert!(unknown.message.contains("\"carol\" is neither"), "{unknown}");
+        // Without a file, the defaults.
+        let options = parse("w address").unwrap().options;
+        assert_eq!((options.account(), options.timeout().as_secs()), (0, 600));
     }
 
     /// The table that people read is the enum that the program uses.

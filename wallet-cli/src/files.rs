@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroize;
+
 /// Writes a file that must not exist yet, readable by its owner only. After a crash it is there in full or not at all.
 ///
 /// Fails with [`io::ErrorKind::AlreadyExists`], and changes nothing, if anything has that name.
@@ -39,6 +41,8 @@ pub(crate) fn read_to_cap(stream: impl Read, cap: usize) -> io::Result<Vec<u8>> 
     let mut bytes = Vec::with_capacity(cap.min(1 << 20) + 1);
     stream.take(cap as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > cap {
+        // It may be a secret, in the wrong file.
+        bytes.zeroize();
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {cap} bytes")));
     }
     Ok(bytes)

@@ -1,6 +1,6 @@
 //! `drystone-wallet`: keys, signing, and checks that trust no node.
 //!
-//! A command goes the same way each time: [`cli`] says what was typed; [`chain`] decides which genesis holds, from what
+//! A command goes the same way each time: [`cli`] says what was typed, [`config`] what holds besides; [`chain`] decides which genesis holds, from what
 //! the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
 //! words stand for; [`rpc`] asks nodes, [`headers`] believes only the work that it has checked from genesis, and [`nodes`]
 //! the heaviest of all chains that were told. [`payment`] makes a payment of all that; [`document`] is what travels in files.
@@ -10,6 +10,7 @@ mod account;
 mod chain;
 mod cli;
 mod commands;
+mod config;
 mod document;
 mod error;
 mod files;
@@ -19,7 +20,9 @@ mod mnemonic;
 mod nodes;
 mod password;
 mod payment;
+mod qr;
 mod rpc;
+mod strength;
 #[cfg(test)]
 mod testing;
 
@@ -41,20 +44,41 @@ fn main() -> ProcessExit {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     // Also a command line that cannot be parsed is answered in the form that it asks for.
     let wants_json = arguments.iter().any(|argument| argument == "--json");
-    let cli = match Cli::try_parse_from(&arguments) {
+    let mut cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
         Err(error) => return finish(Err(usage_failure(&error)), wants_json),
     };
-    finish(run(&cli), cli.options.json)
+    finish(run(&mut cli), cli.options.json)
 }
 
-fn run(cli: &Cli) -> Result<Report, Failure> {
+fn run(cli: &mut Cli) -> Result<Report, Failure> {
+    // A broken configuration keeps no shell from starting and no program from being installed.
+    if !matches!(cli.command, Command::Completions { .. } | Command::Man { .. }) {
+        cli.configure()?;
+    }
+    let mut report = obey(cli)?;
+    if is_for_people(&cli.command) {
+        report.text = cli.options.book.annotate(&report.text);
+    }
+    Ok(report)
+}
+
+/// Whether a command's text is read by people, who are shown names, and not by programs: an address, or a document.
+fn is_for_people(command: &Command) -> bool {
+    match command {
+        Command::Address { .. } => false,
+        Command::Sign(sign) => sign.out.is_some(),
+        Command::Receipt { out, .. } => out.is_some(),
+        _ => true,
+    }
+}
+
+fn obey(cli: &Cli) -> Result<Report, Failure> {
     match &cli.command {
         Command::New { accounts } => commands::new::run(&cli.options, *accounts),
         Command::Restore(restore) => commands::restore::run(&cli.options, restore),
-        Command::Completions { shell } => Ok(completions(*shell)),
-        Command::Address => commands::address::run(&cli.options),
+        Command::Address { qr } => commands::address::run(&cli.options, *qr),
         Command::Balance { address } => commands::balance::run(&cli.options, address.as_deref()),
         Command::Send(send) => commands::send::run(&cli.options, send),
         Command::History { address, limit } => commands::history::run(&cli.options, address.as_deref(), *limit),
@@ -64,6 +88,8 @@ fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Cancel(replace) => commands::replace::run(&cli.options, replace, With::Nothing),
         Command::Receipt { txid, out } => commands::receipt::run(&cli.options, txid, out.as_deref()),
         Command::VerifyReceipt { file } => commands::receipt::verify(&cli.options, file),
+        Command::Completions { shell } => Ok(completions(*shell)),
+        Command::Man { directory } => commands::man::run(directory.as_deref()),
     }
 }
 

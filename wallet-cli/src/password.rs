@@ -2,7 +2,8 @@
 
 use crate::error::{ExitCode, Failure};
 use crate::files;
-use std::io;
+use crate::strength::Strength;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -79,12 +80,15 @@ impl Source {
         }
     }
 
-    /// A password for a new keystore: asked twice at a terminal, since a slip would lock the wallet for good.
+    /// A password for a new keystore: asked twice at a terminal, since a slip would lock the wallet for good, with a hint of
+    /// how strong it is.
     pub(crate) fn read_new(&self) -> Result<Password, PasswordError> {
         let Source::Prompt = self else {
             return self.read();
         };
         let first = prompt("New keystore password: ").and_then(accept)?;
+        // Only where somebody sits: a script's standard error stays clean. The hint may be lost, the password counts.
+        let _ = writeln!(io::stderr(), "{}", Strength::of(&first));
         let second = prompt("The same once more: ")?;
         if first != second {
             return Err(PasswordError::Mismatch);
@@ -93,7 +97,8 @@ impl Source {
     }
 }
 
-fn prompt(question: &str) -> Result<Password, PasswordError> {
+/// Asks at the terminal, without echo.
+pub(crate) fn prompt(question: &str) -> Result<Password, PasswordError> {
     rpassword::prompt_password(question).map(Zeroizing::new).map_err(PasswordError::NoTerminal)
 }
 
@@ -151,7 +156,7 @@ mod tests {
     #[test]
     fn a_descriptor_is_read_to_its_end() {
         let (reader, mut writer) = io::pipe().unwrap();
-        io::Write::write_all(&mut writer, b"from a pipe\n").unwrap();
+        writer.write_all(b"from a pipe\n").unwrap();
         drop(writer);
         let source = Source::Descriptor(u32::try_from(reader.as_raw_fd()).unwrap());
         assert_eq!(*source.read().unwrap(), "from a pipe");

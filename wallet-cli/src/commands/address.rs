@@ -6,11 +6,19 @@ use super::Report;
 use crate::account;
 use crate::chain::Chain;
 use crate::cli::{KnownChain, Options};
-use crate::error::Failure;
+use crate::error::{ExitCode, Failure};
+use crate::qr;
 use crate::rpc::Client;
 
-/// Prints the address that the flags select.
-pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+/// Prints the address that the flags select, and draws it if asked to.
+pub(crate) fn run(options: &Options, draw: bool) -> Result<Report, Failure> {
+    if draw && options.json {
+        return Err(Failure::new(
+            ExitCode::Usage,
+            "--qr draws for people, --json prints for programs",
+            "leave out one",
+        ));
+    }
     let chain = chain(options)?;
     let account = account::secret_key(options, &chain)?.account();
     let address = account::address(&account, &chain);
@@ -20,7 +28,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         "chain": chain.params.name,
         "chain_id": chain.id,
     });
-    Ok(Report { text: address, json })
+    // All upper case is the same address (BIP-173), and in a QR code takes 5.5 bits a letter instead of 8.
+    let text = if draw { format!("{address}\n\n{}", qr::draw(&address.to_uppercase())) } else { address };
+    Ok(Report { text, json })
 }
 
 /// The chain whose prefix addresses carry: the named one, that of a node that the user named, that of `--dev`, or main.
@@ -38,13 +48,12 @@ pub(super) fn chain(options: &Options) -> Result<Chain, Failure> {
 mod tests {
     use super::*;
     use crate::cli::Cli;
-    use crate::error::ExitCode;
     use crate::testing::{Ledger, command, node};
     use clap::Parser;
     use drystone_core::genesis::{dev_params, main_params};
 
     fn offline(flags: &str) -> Result<Report, Failure> {
-        run(&Cli::parse_from(format!("drystone-wallet {flags} address").split_whitespace()).options)
+        run(&Cli::parse_from(format!("drystone-wallet {flags} address").split_whitespace()).options, false)
     }
 
     #[test]
@@ -61,7 +70,7 @@ mod tests {
     fn dev_accounts_are_refused_on_other_chains() {
         let dir = tempfile::tempdir().unwrap();
         let on_main = node(&Ledger::shared(main_params()));
-        let by_node = run(&command(&on_main, dir.path(), "--dev 0 address").options);
+        let by_node = run(&command(&on_main, dir.path(), "--dev 0 address").options, false);
         for outcome in [offline("--dev 0 --chain main"), by_node] {
             let failure = outcome.unwrap_err();
             assert_eq!(failure.code, ExitCode::BadInput);
@@ -73,7 +82,7 @@ mod tests {
     fn a_named_node_decides_the_prefix() {
         let dir = tempfile::tempdir().unwrap();
         let on_dev = node(&Ledger::shared(dev_params()));
-        let report = run(&command(&on_dev, dir.path(), "--dev 3 address").options).unwrap();
+        let report = run(&command(&on_dev, dir.path(), "--dev 3 address").options, false).unwrap();
         assert_eq!(report, offline("--dev 3").unwrap());
     }
 

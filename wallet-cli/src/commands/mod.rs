@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod balance;
 pub(crate) mod history;
+pub(crate) mod man;
 pub(crate) mod new;
 pub(crate) mod receipt;
 pub(crate) mod replace;

@@ -83,7 +83,7 @@ mod tests {
         let cli = Cli::parse_from(line.split_whitespace());
         match cli.command {
             Command::New { accounts } => run(&cli.options, accounts),
-            _ => address::run(&cli.options),
+            _ => address::run(&cli.options, false),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `restore`: a keystore from the 24 words, with as many accounts as were used.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use drystone_core::state::Account;
@@ -18,6 +20,7 @@ use crate::headers::Headers;
 use crate::keystore::{self, Contents, Cost};
 use crate::mnemonic::{self, Entropy, MAX_ACCOUNT};
 use crate::nodes;
+use crate::password;
 use crate::rpc::Client;
 
 /// So many accounts in a row that were never used are the end: nobody skips that many.
@@ -83,7 +86,7 @@ fn find_used(options: &Options, entropy: &Entropy) -> Result<(u32, Chain), Failu
     Ok((used, chain))
 }
 
-/// The words from a file, or from standard input.
+/// The words from a file, or from standard input: at a terminal unseen, like a password.
 fn read_words(file: Option<&Path>) -> Result<Entropy, Failure> {
     let unreadable = |error: io::Error| {
         let next = "check the file, or leave out --words-file and type the words";
@@ -91,22 +94,57 @@ fn read_words(file: Option<&Path>) -> Result<Entropy, Failure> {
     };
     let text = match file {
         Some(path) => Zeroizing::new(files::read_capped(path, MAX_WORDS_BYTES).map_err(unreadable)?),
+        None if io::stdin().is_terminal() => ask_for_words()?,
         None => {
-            if io::stdin().is_terminal() {
-                // Nobody to ask is not a reason to stop: the words come anyway.
-                let _ = write!(io::stderr(), "The 24 words, in order, on one line or several: ");
-            }
-            let mut line = Zeroizing::new(Vec::with_capacity(MAX_WORDS_BYTES));
-            let mut input = io::Read::take(io::stdin().lock(), MAX_WORDS_BYTES as u64);
-            // Until all are there: what is left over would be the shell's to read.
-            while mnemonic::words_in(&String::from_utf8_lossy(&line)).count() < 24
-                && input.read_until(b'\n', &mut line).map_err(unreadable)? > 0
-            {}
-            line
+            // A descriptor of our own, because the one of the standard library keeps what it read in a buffer of its own.
+            let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(unreadable)?;
+            read_until_all(&mut File::from(stdin)).map_err(unreadable)?
         }
     };
     let text = str::from_utf8(&text).map_err(|_| wrong("they are not text"))?;
     mnemonic::parse(text).map_err(wrong)
+}
+
+/// Asks for lines until all words are there, or nothing is typed.
+fn ask_for_words() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_WORDS_BYTES));
+    let mut question = "The 24 words, in order, on one line or several (they are not shown): ".to_owned();
+    loop {
+        let line = password::prompt(&question)?;
+        // Within the capacity: growing would leave a copy behind.
+        if line.trim().is_empty() || text.len() + line.len() + 1 > MAX_WORDS_BYTES {
+            return Ok(text);
+        }
+        text.extend_from_slice(line.as_bytes());
+        text.push(b'\n');
+        match count(&text) {
+            some @ 0..24 => question = format!("{some} so far, {} to go: ", 24 - some),
+            _ => return Ok(text),
+        }
+    }
+}
+
+/// Reads lines until all words are there, or nothing comes. What comes after them is another program's to read.
+fn read_until_all(input: &mut impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_WORDS_BYTES));
+    let mut byte = Zeroizing::new([0]);
+    while text.len() < MAX_WORDS_BYTES {
+        match input.read(&mut *byte) {
+            Ok(0) => break,
+            Ok(_) => text.push(byte[0]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if byte[0] == b'\n' && count(&text) >= 24 {
+            break;
+        }
+    }
+    Ok(text)
+}
+
+/// How many words there are; where it is no text, all that will come.
+fn count(text: &[u8]) -> usize {
+    str::from_utf8(text).map_or(24, |text| mnemonic::words_in(text).count())
 }
 
 fn wrong(what: impl std::fmt::Display) -> Failure {
@@ -179,6 +217,19 @@ mod tests {
         assert!(!dir.path().join("wallet.json").exists());
         let told = restore(&nobody, dir.path(), &words, "--accounts 2 --chain dev").unwrap();
         assert_eq!(told.json["accounts"].as_array().unwrap().len(), 2);
+    }
+
+    /// Typed or piped on several lines, with more behind them.
+    #[test]
+    fn no_more_is_read_than_the_words() {
+        let words = mnemonic::words(&Entropy::new([7; 32]));
+        let mut input = io::Cursor::new(format!("{}\nls -la\n", words.replacen(' ', "\n", 3)));
+        let text = read_until_all(&mut input).unwrap();
+        assert_eq!(mnemonic::parse(str::from_utf8(&text).unwrap()).unwrap(), Entropy::new([7; 32]));
+        assert_eq!(&input.get_ref()[input.position() as usize..], "ls -la\n");
+        assert_eq!(read_until_all(&mut io::repeat(b'a')).unwrap().len(), MAX_WORDS_BYTES);
+        assert_eq!(*read_until_all(&mut &b"\xff\n more"[..]).unwrap(), b"\xff\n");
+        assert!(read_until_all(&mut io::empty()).unwrap().is_empty());
     }
 
     #[test]
