@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use drystone_core::params::ChainParams;
 use drystone_tests::far::join::{Archive, Share, nearby, over_links, replayed};
 use drystone_tests::far::node::cpu_ms;
-use drystone_tests::far::{Topology, calibration, propagation, replay, soak};
+use drystone_tests::far::{Topology, calibration, clients, propagation, replay, soak};
 
 /// Measures real node processes at a distance. Needs root where distance is needed.
 #[derive(Parser)]
@@ -72,6 +72,13 @@ enum Command {
     },
     /// A network on this machine for a while: agreement, memory, descriptors, stale blocks.
     Soak(soak::Plan),
+    /// Many clients of one node at once, while it rests, mines, and fetches a long chain.
+    Clients {
+        #[command(flatten)]
+        plan: clients::Plan,
+        #[command(flatten)]
+        chain: Chain,
+    },
     /// Connects the chain of one ledger file into a new one and prints the microseconds that it took, of the clock and of
     /// the processor.
     #[command(hide = true)]
@@ -115,6 +122,7 @@ fn main() -> ExitCode {
         Command::Sync { chain, servers, rounds } => sync(&chain, servers, rounds, &program, &root),
         Command::Calibrate { blocks } => calibration::run(&calibration::Plan::of(blocks), &program, &root).print(),
         Command::Soak(plan) => soak::run(&plan, &program, &root),
+        Command::Clients { plan, chain } => clients::run(&plan, || archive(&chain), &program, &root),
         Command::Replay { genesis, from, to } => {
             let text = fs::read_to_string(genesis).expect("a genesis file");
             let params = ChainParams::from_json(&text).expect("a genesis file");

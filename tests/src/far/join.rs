@@ -69,7 +69,11 @@ impl Archive {
         Ok(Archive { params, genesis, ledger, height: blocks, bytes })
     }
 
-    fn serve<'a>(&self, machine: Machine<'a>, program: &Path, root: &Path, core: Option<usize>) -> Node<'a> {
+    /// A node that has the chain.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn serve<'a>(&self, machine: Machine<'a>, program: &Path, root: &Path, core: Option<usize>) -> Node<'a> {
         let data = root.join("data");
         fs::create_dir_all(&data).expect("a writable directory");
         fs::copy(&self.ledger, data.join("ledger.redb")).expect("room for a copy");

@@ -7,6 +7,7 @@
 
 pub mod calibration;
 mod chain;
+pub mod clients;
 pub mod figures;
 pub mod join;
 pub mod log;

@@ -140,6 +140,11 @@ impl<'a> Node<'a> {
         self.child.id()
     }
 
+    /// Where it answers.
+    pub fn rpc(&self) -> SocketAddr {
+        self.rpc
+    }
+
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
         self.root.join("data")
