@@ -209,7 +209,7 @@ pub(crate) struct Sign {
     #[arg(long, value_name = "N")]
     pub(crate) nonce: u64,
     /// A public note that travels with the payment, at most 256 bytes.
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) memo: String,
     /// Write the signed payment to this new file instead of printing it.
     #[arg(long, value_name = "FILE")]
@@ -241,7 +241,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "STONES", allow_hyphen_values = true)]
     pub(crate) fee: Option<String>,
     /// A public note that travels with the payment, at most 256 bytes.
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) memo: String,
     /// Return only when the payment is in a block.
     #[arg(long)]

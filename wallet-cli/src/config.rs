@@ -62,7 +62,11 @@ impl Config {
             Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
                 return Ok((Config::default(), AddressBook { file: path, ..AddressBook::default() }));
             }
-            Err(error) => return Err(refuse(&path, format_args!("cannot be read: {error}"))),
+            Err(error) => {
+                let next = "name the right file with --config, or leave it out";
+                let what = format_args!("cannot read the configuration {}: {error}", path.display());
+                return Err(Failure::new(ExitCode::BadInput, what, next));
+            }
         };
         // Whoever can write it can put his own address behind a name.
         if fs::metadata(&path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o002 != 0) {
@@ -233,7 +237,7 @@ mod tests {
         assert!(Config::read(None, Some(path.clone())).is_ok());
         assert!(Config::read(None, None).is_ok());
         let missing = Config::read(Some(&path), None).unwrap_err();
-        assert!(missing.message.contains("wallet.toml: cannot be read"), "{missing}");
+        assert!(missing.message.contains("cannot read the configuration "), "{missing}");
         fs::write(&path, "account = 1").unwrap();
         assert_eq!(Config::read(None, Some(path.clone())).unwrap().0.account, Some(1));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();

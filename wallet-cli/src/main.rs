@@ -4,7 +4,7 @@
 //! the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
 //! words stand for; [`rpc`] asks nodes, [`headers`] believes only the work that it has checked from genesis, and [`nodes`]
 //! the heaviest of all chains that were told. [`payment`] makes a payment of all that; [`document`] is what travels in files.
-//! [`commands`] put these together, and either report or fail with a [`error::Failure`].
+//! [`strength`] warns of new passwords, [`qr`] draws addresses. [`commands`] put these together, and either report or fail with a [`error::Failure`].
 
 mod account;
 mod chain;

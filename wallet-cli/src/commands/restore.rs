@@ -101,6 +101,10 @@ fn read_words(file: Option<&Path>) -> Result<Entropy, Failure> {
             read_until_all(&mut File::from(stdin)).map_err(unreadable)?
         }
     };
+    if text.trim_ascii().is_empty() {
+        let next = "type them, or give them on standard input or with --words-file FILE";
+        return Err(Failure::new(ExitCode::BadInput, "no words were given", next));
+    }
     let text = str::from_utf8(&text).map_err(|_| wrong("they are not text"))?;
     mnemonic::parse(text).map_err(wrong)
 }
@@ -249,7 +253,8 @@ mod tests {
             (&words.replacen(words.split(' ').next().unwrap(), "stoned", 1), "word 1"),
             (&words[..words.len() - 4], ""),
             (&twelve, "12 words"),
-            ("", "0 words"),
+            ("\n", "no words"),
+            ("12 13", "0 words"),
         ] {
             let failure = restore(&node, dir.path(), text, "").unwrap_err();
             assert_eq!(failure.code, ExitCode::BadInput, "{text}");
