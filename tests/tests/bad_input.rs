@@ -67,7 +67,7 @@ fn wrong_words_to_the_node() {
     let mistyped = address(0).replace("tdry1d", "tdry1q");
     let bob = address(1);
     let table = [
-        ("", 2, "no command"),
+        ("", 2, "no command given"),
         ("sned", 2, "sned"),
         ("dev --colour", 2, "--colour"),
         ("dev --rpc 8645", 2, "8645"),
@@ -202,7 +202,7 @@ fn wrong_words_to_the_wallet() {
     fs::write(&main, main_params().to_json()).unwrap();
     let main = main.to_str().unwrap();
     let table = [
-        ("", 2, "subcommand"),
+        ("", 2, "no command given"),
         ("sned", 2, "sned"),
         ("send", 2, "<TO> <AMOUNT>"),
         (&format!("--dev 0 send {bob}"), 2, "<AMOUNT>"),
