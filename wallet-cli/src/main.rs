@@ -3,7 +3,8 @@
 //! A command goes the same way each time: [`cli`] says what was typed; [`chain`] decides which genesis holds, from what
 //! the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
 //! words stand for; [`rpc`] asks nodes, [`headers`] believes only the work that it has checked from genesis, and [`nodes`]
-//! the heaviest of all chains that were told. [`payment`] makes a payment of all that; [`document`] is what travels in files.
+//! the heaviest of all chains that were told. [`payment`] makes a payment of all that, after what is [`waiting`], and [`outcome`]
+//! says what came of it; [`document`] is what travels in files.
 //! [`commands`] put these together, and either report or fail with a [`error::Failure`].
 
 mod account;
@@ -17,11 +18,13 @@ mod headers;
 mod keystore;
 mod mnemonic;
 mod nodes;
+mod outcome;
 mod password;
 mod payment;
 mod rpc;
 #[cfg(test)]
 mod testing;
+mod waiting;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
