@@ -178,3 +178,29 @@ fn a_payment_can_be_signed_elsewhere_hastened_taken_back_listed_and_proved() {
         run(stranger.args(nobody).args(["--keystore", &at("other/wallet.json"), "verify-receipt", &receipt]));
     assert_eq!(unproved.code, Some(6), "{unproved:?}");
 }
+
+/// Whoever waits for a payment that is taken back meanwhile learns which one counts, and that it is proved.
+#[test]
+fn waiting_ends_when_the_payment_was_taken_back() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0"]);
+    let (waited, cancelled) = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| node.wallet(&["--dev", "0", "send", &address(1), "1", "--wait"]));
+        let txid = eventually("the payment waits", || {
+            let listed = node.call("mempool_list", serde_json::json!([])).ok()?;
+            Some(listed["transactions"][0]["txid"].as_str()?.to_owned())
+        });
+        let cancelled = json_of(&node.wallet(&["--dev", "0", "--json", "cancel", &txid]));
+        node.call("mining_generate", serde_json::json!([1, address(9)])).expect("a development chain");
+        (waiting.join().expect("the wallet ends"), cancelled)
+    });
+    let made = cancelled["txid"].as_str().unwrap();
+    assert_eq!(waited.code, Some(7), "{waited:?}");
+    assert!(waited.stderr.contains(&format!("nonce 0 is used by payment {made}")), "{waited:?}");
+    // The command that it names resolves it.
+    let receipt = node.wallet(&["receipt", made]);
+    assert_eq!(receipt.code, Some(0), "{receipt:?}");
+    let again = node.wallet(&["--dev", "0", "bump", made]);
+    assert_eq!(again.code, Some(7), "{again:?}");
+    assert!(again.stderr.contains("is in a block already, at height 1"), "{again:?}");
+}

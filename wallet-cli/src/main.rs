@@ -1,10 +1,11 @@
 //! `drystone-wallet`: keys, signing, and checks that trust no node.
 //!
-//! A command goes the same way each time: [`cli`] says what was typed, [`config`] what holds besides; [`chain`] decides which genesis holds, from what
-//! the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
+//! A command goes the same way each time: [`cli`] says what was typed, [`config`] what holds besides; [`chain`] decides which
+//! genesis holds, from what the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
 //! words stand for; [`rpc`] asks nodes, [`headers`] believes only the work that it has checked from genesis, and [`nodes`]
-//! the heaviest of all chains that were told. [`payment`] makes a payment of all that; [`document`] is what travels in files.
-//! [`strength`] warns of new passwords, [`qr`] draws addresses. [`commands`] put these together, and either report or fail with a [`error::Failure`].
+//! the heaviest of all chains that were told. [`payment`] makes a payment of all that, after what is [`waiting`], and [`outcome`]
+//! says what came of it; [`document`] is what travels in files. [`strength`] warns of new passwords, [`qr`] draws addresses.
+//! [`commands`] put these together, and either report or fail with a [`error::Failure`].
 
 mod account;
 mod chain;
@@ -18,6 +19,7 @@ mod headers;
 mod keystore;
 mod mnemonic;
 mod nodes;
+mod outcome;
 mod password;
 mod payment;
 mod qr;
@@ -25,6 +27,7 @@ mod rpc;
 mod strength;
 #[cfg(test)]
 mod testing;
+mod waiting;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

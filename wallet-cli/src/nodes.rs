@@ -76,6 +76,16 @@ impl Proved {
         witnesses.map(|witness| format!("\n{witness}")).collect()
     }
 
+    /// A client of each node whose chain checks out, that with the heaviest first. What only a signature or a proof can back may be
+    /// heard from all of them, also from those that are some blocks behind: they are where others' payments pass through.
+    pub(crate) fn sound(&self, client: &Client) -> Vec<Client> {
+        let sound = |verdict: &Verdict| !matches!(verdict, Verdict::Refuted(_) | Verdict::Silent(_));
+        let indices = (0..).zip(&self.witnesses).filter(|(_, witness)| sound(&witness.verdict)).map(|(index, _)| index);
+        let mut nodes: Vec<Client> = indices.filter_map(|index| client.only(index).ok()).collect();
+        nodes.sort_by_key(|node| node.name() != client.name());
+        nodes
+    }
+
     /// The same for programs.
     pub(crate) fn json(&self) -> Value {
         let one = |Witness { url, verdict }: &Witness| {
@@ -203,7 +213,7 @@ mod tests {
         assert_eq!(proved.account.balance.to_stones(), "10000");
         assert_eq!(proved.tip.hash(), truth.lock().unwrap().tip().hash());
         assert_eq!(verdicts(&proved), ["refuted", "behind", "refuted", "silent", "refuted", "agrees", "tied"]);
-        assert_eq!(client.first(), format!("{}/rpc", honest.url), "it is asked from now on");
+        assert_eq!(client.name(), format!("{}/rpc", honest.url), "it is asked from now on");
         let text = proved.text();
         for witness in &proved.witnesses {
             assert!(text.contains(&witness.url), "{text}");

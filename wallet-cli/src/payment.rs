@@ -1,14 +1,10 @@
-//! A payment, from what was asked for to its block: checked against proved accounts, signed here, submitted, waited for.
+//! A payment, from what was asked for to the nodes: checked against proved accounts, signed here, submitted to all of them.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use drystone_core::amount::Amount;
-use drystone_core::api::{
-    AccountInfo, BlockId, ErrorCode, HeaderInfo, Hex, MempoolInfo, TransactionInfo, TransactionStatus,
-};
-use drystone_core::block::Block;
-use drystone_core::hash::{BlockHash, Txid};
+use drystone_core::api::{ErrorCode, Hex, MempoolInfo, TransactionInfo};
+use drystone_core::hash::Txid;
 use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::light::VerifiedHeader;
 use drystone_core::params::ChainParams;
@@ -23,14 +19,14 @@ use crate::commands::Report;
 use crate::error::{ExitCode, Failure};
 use crate::headers::Headers;
 use crate::nodes::{self, Proved};
+use crate::outcome::Inclusion;
 use crate::rpc::{Client, NO_PARAMS, RpcError};
+use crate::waiting::Waiting;
 
-/// How often `--wait` asks.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The most that is paid without the user naming it, 0.01 stone: a node may ask for any fee.
 const MAX_DEFAULT_FEE: Amount = Amount(1_000_000);
-/// A node holds this many waiting transactions of an account; a nonce further ahead cannot be right.
-const MAX_PENDING: u64 = 64;
+/// How often the tip may move while nodes are asked what waits.
+const MAX_TRIES: u32 = 5;
 
 /// Parses an amount of stones.
 pub(crate) fn parse_amount(what: &str, text: &str) -> Result<Amount, Failure> {
@@ -65,22 +61,44 @@ pub(crate) fn parse_memo(text: &str) -> Result<Memo, Failure> {
     Ok(Memo(text.as_bytes().to_vec()))
 }
 
-/// A conversation with one chain's nodes, and what has been checked of it.
+/// A conversation with one chain's nodes about an account, and what has been checked of it.
 pub(crate) struct Session<'a, 'b> {
-    pub(crate) client: &'a mut Client,
+    client: &'a mut Client,
     pub(crate) chain: &'b Chain,
     pub(crate) headers: &'a mut Headers<'b>,
+    pub(crate) account: AccountId,
+    /// The account as it was proved last.
+    pub(crate) proved: Proved,
+    /// The nodes whose chains checked out then.
+    pub(crate) nodes: Vec<Client>,
+    /// What waits of the account, if it was asked.
+    waiting: Waiting,
+    /// What the user should know beside the outcome.
+    notes: Vec<String>,
 }
 
-/// The block that a payment is in, proved.
-struct Inclusion {
-    height: u64,
-    hash: BlockHash,
-    confirmations: u64,
-}
+impl<'a, 'b> Session<'a, 'b> {
+    /// Proves the account that pays, at every node.
+    pub(crate) fn open(
+        client: &'a mut Client,
+        chain: &'b Chain,
+        headers: &'a mut Headers<'b>,
+        account: AccountId,
+    ) -> Result<Session<'a, 'b>, Failure> {
+        let proved = nodes::prove(client, headers, &account)?;
+        let nodes = proved.sound(client);
+        let (waiting, notes) = (Waiting::default(), Vec::new());
+        Ok(Session { client, chain, headers, account, proved, nodes, waiting, notes })
+    }
 
-impl Session<'_, '_> {
-    /// The signed payment, if it would be valid in the state that the node proves.
+    /// Proves the account again.
+    pub(crate) fn prove_again(&mut self) -> Result<(), Failure> {
+        self.proved = nodes::prove(self.client, self.headers, &self.account)?;
+        self.nodes = self.proved.sound(self.client);
+        Ok(())
+    }
+
+    /// The signed payment, if it would be valid in the state that the nodes prove.
     pub(crate) fn prepare(
         &mut self,
         key: &SecretKey,
@@ -89,73 +107,64 @@ impl Session<'_, '_> {
         fee: Option<Amount>,
         memo: Memo,
     ) -> Result<Transaction, Failure> {
-        let from = key.account();
-        let Proved { account: sender, tip, .. } = nodes::prove(self.client, self.headers, &from)?;
-        let (recipient, _) = self.headers.prove(self.client, &to)?;
-        let nonce = self.next_nonce(&from, &sender)?;
-        let mut body = TransactionBody { from, to, amount, fee: fee.unwrap_or_default(), nonce, memo };
+        let nonce = self.next_nonce()?;
+        let mut body = TransactionBody { from: self.account, to, amount, fee: fee.unwrap_or_default(), nonce, memo };
         if fee.is_none() {
             // The length does not depend on the fee.
             let length = body.clone().sign(&self.chain.id, key).encoded_len();
             body.fee = self.default_fee(length)?;
         }
         let transaction = body.sign(&self.chain.id, key);
-        check_transfer(&transaction, sender, recipient, &tip, &self.chain.params)?;
+        self.check(&transaction)?;
         Ok(transaction)
     }
 
-    /// Checks a transaction that was signed elsewhere or before as [`Session::prepare`] does.
+    /// Checks a transaction, which may have been signed elsewhere or before, against the two accounts.
     pub(crate) fn check(&mut self, transaction: &Transaction) -> Result<(), Failure> {
-        let Proved { account: sender, tip, .. } = nodes::prove(self.client, self.headers, &transaction.body.from)?;
         let (recipient, _) = self.headers.prove(self.client, &transaction.body.to)?;
-        if transaction.body.nonce < sender.nonce {
-            let (nonce, next) = (transaction.body.nonce, sender.nonce);
-            return Err(Failure::new(
-                ExitCode::Refused,
-                format!("nonce {nonce} is used: the account's next is {next}"),
-                format!("see what became of it with: drystone-wallet history, or sign it anew with --nonce {next}"),
-            ));
+        if transaction.body.nonce < self.proved.account.nonce {
+            return Err(self.used(transaction));
         }
-        check_transfer(transaction, sender, recipient, &tip, &self.chain.params)
+        check_transfer(transaction, self.proved.account, recipient, &self.proved.tip, &self.chain.params)
     }
 
-    /// An own transaction that waits at the node.
-    pub(crate) fn pending(&mut self, txid: Txid, own: &AccountId) -> Result<Transaction, Failure> {
-        let info: TransactionInfo = match self.client.call("tx_get", [txid]) {
-            Ok(info) => info,
-            Err(error) if error.code() == Some(ErrorCode::NotFound) => {
-                return Err(Failure::new(
+    /// An own transaction that waits at a node, whose word is not needed: the id holds for the whole of it, and the proved nonce
+    /// says whether it is in a block.
+    pub(crate) fn pending(&mut self, txid: Txid) -> Result<Transaction, Failure> {
+        let mut failures = Vec::new();
+        let mut found = None;
+        for node in &mut self.nodes {
+            match node.call::<TransactionInfo>("tx_get", [txid]) {
+                Ok(TransactionInfo { raw: Hex(transaction), .. }) if transaction.txid() == txid => {
+                    found = Some(transaction);
+                    break;
+                }
+                Ok(_) => failures.push(Failure::new(
+                    ExitCode::BadAnswer,
+                    format!("the node gave another transaction for {txid}"),
+                    "ask another node with --rpc URL",
+                )),
+                Err(error) if error.code() == Some(ErrorCode::NotFound) => failures.push(Failure::new(
                     ExitCode::Refused,
                     format!("no payment {txid} waits or is in a block: it was replaced or dropped, or never arrived"),
                     "see what waits and what was paid with: drystone-wallet history, before you pay again",
-                ));
+                )),
+                Err(error) => failures.push(error.into()),
             }
-            Err(error) => return Err(error.into()),
-        };
-        let Hex(transaction) = info.raw;
-        if transaction.txid() != txid {
+        }
+        let Some(transaction) = found else { return Err(weightiest(failures)) };
+        if transaction.body.from != self.account {
+            let from = account::address(&transaction.body.from, self.chain);
             return Err(Failure::new(
-                ExitCode::BadAnswer,
-                format!("the node gave another transaction for {txid}"),
-                "ask another node with --rpc URL",
+                ExitCode::BadInput,
+                format!("payment {txid} is of {from}, not of this account"),
+                "choose the account that made it with --account N",
             ));
         }
-        if let TransactionStatus::Confirmed { height, .. } = info.status {
-            return Err(Failure::new(
-                ExitCode::Refused,
-                format!("payment {txid} is in a block already, at height {height}"),
-                format!("prove it with: drystone-wallet receipt {txid}"),
-            ));
+        match transaction.body.nonce < self.proved.account.nonce {
+            true => Err(self.used(&transaction)),
+            false => Ok(transaction),
         }
-        if transaction.body.from == *own {
-            return Ok(transaction);
-        }
-        let from = account::address(&transaction.body.from, self.chain);
-        Err(Failure::new(
-            ExitCode::BadInput,
-            format!("payment {txid} is of {from}, not of this account"),
-            "choose the account that made it with --account N",
-        ))
     }
 
     /// The least fee, in chips, for which a node replaces a transaction by one of `length` bytes: a tenth more, and the
@@ -174,25 +183,40 @@ impl Session<'_, '_> {
         ))
     }
 
-    /// The nonce after the account's waiting transactions. The node alone knows those, within the bounds that make sense.
-    fn next_nonce(&mut self, from: &AccountId, proved: &Account) -> Result<u64, Failure> {
-        let info: AccountInfo = self.client.call("account_get", [account::address(from, self.chain)])?;
-        // A block may have arrived since the proof, so the nonce may have moved on by as many as were waiting.
-        let plausible = proved.nonce..=proved.nonce.saturating_add(2 * MAX_PENDING);
-        if plausible.contains(&info.pending_nonce) {
-            return Ok(info.pending_nonce);
+    /// The nonce after the account's waiting transactions, of which each is one that the account signed.
+    fn next_nonce(&mut self) -> Result<u64, Failure> {
+        for _ in 0..MAX_TRIES {
+            self.waiting = Waiting::gather(&mut self.nodes, self.chain, &self.account)?;
+            let (tip, next) = (self.proved.tip.hash(), self.waiting.next_nonce(self.proved.account.nonce));
+            if !self.waiting.exceeds(next) {
+                break;
+            }
+            // Either what waited is in a block since the proof, or the claim is false.
+            self.prove_again()?;
+            if self.proved.tip.hash() == tip {
+                break;
+            }
         }
-        Err(Failure::new(
-            ExitCode::BadAnswer,
-            format!("the node says the next nonce is {}, where {} is proved", info.pending_nonce, proved.nonce),
-            "ask another node with --rpc URL",
-        ))
+        let next = self.waiting.next_nonce(self.proved.account.nonce);
+        self.notes = self.waiting.notes(next);
+        Ok(next)
     }
 
-    /// What the node's mempool asks at least for `length` bytes, rounded up.
+    /// What mempools ask at least for `length` bytes, rounded up: the median of the nodes, so that as long as most of them are
+    /// honest, one that asks for more or less than all others decides nothing; of an even number the higher middle one, because
+    /// too little keeps the payment with the one that asks for little.
     fn default_fee(&mut self, length: usize) -> Result<Amount, Failure> {
-        let info: MempoolInfo = self.client.call("mempool_info", NO_PARAMS)?;
-        let fee = (u128::from(info.min_fee_rate.0) * length as u128).div_ceil(1000);
+        let told = self.nodes.iter_mut().map(|node| node.call::<MempoolInfo>("mempool_info", NO_PARAMS));
+        let (mut rates, mut failures) = (Vec::new(), Vec::new());
+        for told in told {
+            match told {
+                Ok(info) => rates.push(info.min_fee_rate.0),
+                Err(error) => failures.push(Failure::from(error)),
+            }
+        }
+        rates.sort_unstable();
+        let Some(rate) = rates.get(rates.len() / 2) else { return Err(weightiest(failures)) };
+        let fee = (u128::from(*rate) * length as u128).div_ceil(1000);
         match u64::try_from(fee).map(Amount) {
             Ok(fee) if fee <= MAX_DEFAULT_FEE => Ok(fee),
             _ => Err(Failure::new(
@@ -210,96 +234,107 @@ impl Session<'_, '_> {
         deadline: Option<Instant>,
         done: &str,
     ) -> Result<Report, Failure> {
-        let txid = self.submit(transaction)?;
+        self.submit(transaction)?;
         let inclusion = deadline.map(|deadline| self.wait(transaction, deadline)).transpose()?;
-        Ok(report(self.chain, transaction, done, txid, inclusion))
+        Ok(self.report(transaction, done, inclusion))
     }
 
-    fn submit(&mut self, transaction: &Transaction) -> Result<Txid, Failure> {
-        let own = transaction.txid();
-        let outcome: Result<Txid, RpcError> = self.client.call("tx_submit", [Hex(transaction.clone())]);
-        let nonce = transaction.body.nonce;
-        let theirs = outcome.map_err(|error| {
-            let advice = match error.code() {
-                Some(ErrorCode::FeeTooLow) => Some("leave out --fee to pay what the node asks"),
-                Some(ErrorCode::ReplacementTooCheap) => Some("name more with --fee STONES"),
-                _ => None,
-            };
-            match Failure::from(error) {
-                // It has the payment now, whatever it says.
-                failure if failure.code == ExitCode::Refused => Failure {
-                    message: format!(
-                        "{}; if it lies, payment {own} (nonce {nonce}) may still be made",
-                        failure.message
-                    ),
-                    next: advice.map_or(failure.next, str::to_owned),
-                    ..failure
-                },
-                failure => after_sending(own, "may have been sent", failure),
+    /// Hands the payment to every node, so that none can hold it back, after those before it that a node lacks. One that takes it
+    /// is enough.
+    fn submit(&mut self, transaction: &Transaction) -> Result<(), Failure> {
+        let (own, nonce) = (transaction.txid(), transaction.body.nonce);
+        let mut refusals = Vec::new();
+        for node in &mut self.nodes {
+            for before in self.waiting.lacked(node.name(), self.proved.account.nonce, nonce) {
+                // Should the node refuse, then it refuses, or holds back, the payment too, and that is said.
+                let _: Result<Txid, RpcError> = node.call("tx_submit", [Hex(before.clone())]);
             }
-        })?;
-        if theirs == own {
-            return Ok(own);
+            match node.call::<Txid>("tx_submit", [Hex(transaction.clone())]) {
+                Ok(theirs) if theirs == own => {}
+                Ok(theirs) => {
+                    let failure = Failure::new(ExitCode::BadAnswer, format!("the node calls it {theirs}"), "");
+                    refusals.push((node.name().to_owned(), after_sending(own, "may have been sent", failure)));
+                }
+                Err(error) => refusals.push((node.name().to_owned(), refusal(own, nonce, error))),
+            }
         }
-        let failure = Failure::new(ExitCode::BadAnswer, format!("the node calls it {theirs}"), "");
-        Err(after_sending(own, "may have been sent", failure))
-    }
-
-    /// Asks until the payment is in a block, and proves that it is.
-    fn wait(&mut self, transaction: &Transaction, deadline: Instant) -> Result<Inclusion, Failure> {
-        let txid = transaction.txid();
-        loop {
-            if let Some(inclusion) =
-                self.inclusion(transaction).map_err(|failure| after_sending(txid, "was sent", failure))?
-            {
-                return Ok(inclusion);
-            }
-            if Instant::now() + POLL_INTERVAL >= deadline {
-                return Err(Failure::new(
-                    ExitCode::TimedOut,
-                    format!("payment {txid} was sent but is in no block yet"),
-                    "look at the nonce with: drystone-wallet --json balance, and give --wait more time with --timeout",
-                ));
-            }
-            thread::sleep(POLL_INTERVAL);
+        if refusals.len() == self.nodes.len() {
+            return Err(weightiest(refusals.into_iter().map(|(_, failure)| failure).collect()));
         }
+        self.notes.extend(refusals.iter().map(|(url, failure)| format!("not taken: {url}: {}", failure.message)));
+        Ok(())
     }
 
-    /// The block that the payment is in, once there is one: its header in the checked chain, the payment in its body.
-    fn inclusion(&mut self, transaction: &Transaction) -> Result<Option<Inclusion>, Failure> {
-        let info: TransactionInfo = match self.client.call("tx_get", [transaction.txid()]) {
-            Ok(info) => info,
-            // A node that took over, or restarted, has not heard of it: it hears it again. Should it refuse, because a
-            // block has just brought it or because its mempool is full, the next look says how things stand.
-            Err(error) if error.code() == Some(ErrorCode::NotFound) => {
-                let _: Result<Txid, RpcError> = self.client.call("tx_submit", [Hex(transaction.clone())]);
-                return Ok(None);
+    /// What was done, and what came of it.
+    fn report(&self, transaction: &Transaction, done: &str, inclusion: Option<Inclusion>) -> Report {
+        let (body, txid) = (&transaction.body, transaction.txid());
+        let (from, to) = (account::address(&body.from, self.chain), account::address(&body.to, self.chain));
+        let mut text = format!(
+            "{done} {} stones to {to}, fee {} stones, nonce {}\ntxid {txid}",
+            body.amount.to_stones(),
+            body.fee.to_stones(),
+            body.nonce
+        );
+        let block = match &inclusion {
+            Some(Inclusion { height, hash, confirmations }) => {
+                text += &format!(
+                    "\nin block {hash} at height {height}, {confirmations} confirmation(s), proved from genesis"
+                );
+                json!({ "height": height, "hash": hash, "confirmations": confirmations })
             }
-            Err(error) => return Err(error.into()),
+            None => Value::Null,
         };
-        let TransactionStatus::Confirmed { height, block_hash: hash, .. } = info.status else { return Ok(None) };
-        let head: HeaderInfo = self.client.call("chain_head", NO_PARAMS)?;
-        if !self.headers.follow(self.client, head.height, head.hash)? || !self.headers.contains(height, hash) {
-            return Ok(None);
+        text += &self.proved.text();
+        for note in &self.notes {
+            text += &format!("\n{note}");
         }
-        let Hex(block): Hex<Block> = self.client.call("chain_block", (BlockId::Hash(hash), true))?;
-        let holds = block.header.hash() == hash
-            && block.body.tx_root() == block.header.tx_root
-            && block.body.transactions.contains(transaction);
-        if !holds {
-            return Err(Failure::new(
-                ExitCode::BadAnswer,
-                format!("the node says the payment is in block {hash}, and it is not"),
-                "ask another node with --rpc URL",
-            ));
-        }
-        let confirmations = self.headers.tip().height() + 1 - height;
-        Ok(Some(Inclusion { height, hash, confirmations }))
+        let json = json!({
+            "txid": txid,
+            "from": from,
+            "to": to,
+            "amount": body.amount,
+            "fee": body.fee,
+            "nonce": body.nonce,
+            "chain": self.chain.params.name,
+            "chain_id": self.chain.id,
+            "block": block,
+            "nodes": self.proved.json(),
+            "notes": self.notes,
+        });
+        Report { text, json }
+    }
+}
+
+/// Of several nodes' failures the one that says most: a refusal before a wrong answer before silence.
+fn weightiest(failures: Vec<Failure>) -> Failure {
+    let weight = |failure: &Failure| match failure.code {
+        ExitCode::Refused => 0,
+        ExitCode::Unreachable => 2,
+        _ => 1,
+    };
+    let nobody = || Failure::new(ExitCode::Unreachable, "no node answered", "name one that does with --rpc URL");
+    failures.into_iter().min_by_key(weight).unwrap_or_else(nobody)
+}
+
+/// What it means that a node did not take a payment. It has it now, whatever it says.
+fn refusal(txid: Txid, nonce: u64, error: RpcError) -> Failure {
+    let advice = match error.code() {
+        Some(ErrorCode::FeeTooLow) => Some("leave out --fee to pay what the node asks"),
+        Some(ErrorCode::ReplacementTooCheap) => Some("name more with --fee STONES"),
+        _ => None,
+    };
+    match Failure::from(error) {
+        failure if failure.code == ExitCode::Refused => Failure {
+            message: format!("{}; if it lies, payment {txid} (nonce {nonce}) may still be made", failure.message),
+            next: advice.map_or(failure.next, str::to_owned),
+            ..failure
+        },
+        failure => after_sending(txid, "may have been sent", failure),
     }
 }
 
 /// A failure after the payment left: what became of it is not known, and paying again could pay twice.
-fn after_sending(txid: Txid, how: &str, failure: Failure) -> Failure {
+pub(crate) fn after_sending(txid: Txid, how: &str, failure: Failure) -> Failure {
     Failure::new(
         failure.code,
         format!("payment {txid} {how}, but: {}", failure.message),
@@ -346,36 +381,4 @@ fn check_transfer(
         TransferError::Nonce { .. } => (error.to_string(), "run the command again".to_owned()),
     };
     Err(Failure::new(ExitCode::Refused, message, next))
-}
-
-/// What was done, and what came of it.
-fn report(chain: &Chain, transaction: &Transaction, done: &str, txid: Txid, inclusion: Option<Inclusion>) -> Report {
-    let body = &transaction.body;
-    let (from, to) = (account::address(&body.from, chain), account::address(&body.to, chain));
-    let mut text = format!(
-        "{done} {} stones to {to}, fee {} stones, nonce {}\ntxid {txid}",
-        body.amount.to_stones(),
-        body.fee.to_stones(),
-        body.nonce
-    );
-    let block = match &inclusion {
-        Some(Inclusion { height, hash, confirmations }) => {
-            text +=
-                &format!("\nin block {hash} at height {height}, {confirmations} confirmation(s), proved from genesis");
-            json!({ "height": height, "hash": hash, "confirmations": confirmations })
-        }
-        None => Value::Null,
-    };
-    let json = json!({
-        "txid": txid,
-        "from": from,
-        "to": to,
-        "amount": body.amount,
-        "fee": body.fee,
-        "nonce": body.nonce,
-        "chain": chain.params.name,
-        "chain_id": chain.id,
-        "block": block,
-    });
-    Report { text, json }
 }

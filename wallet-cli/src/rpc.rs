@@ -155,9 +155,8 @@ impl Client {
         &self.urls
     }
 
-    /// The node that is asked first.
-    #[cfg(test)]
-    pub(crate) fn first(&self) -> &str {
+    /// The node that is asked first, which of one node alone is its name.
+    pub(crate) fn name(&self) -> &str {
         &self.urls[self.current]
     }
 

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use drystone_core::address::encode_address;
 use drystone_core::amount::Amount;
-use drystone_core::api::{AccountEvent, AccountHistory, AccountRole, MempoolEntry, MempoolPage};
+use drystone_core::api::{AccountEvent, AccountHistory, AccountRole, MempoolEntry};
 use drystone_core::key::AccountId;
 use serde_json::{Value, json};
 
@@ -18,13 +17,14 @@ use crate::cli::Options;
 use crate::error::{ExitCode, Failure};
 use crate::headers::Headers;
 use crate::nodes;
-use crate::rpc::{Client, RpcError};
+use crate::rpc::Client;
+use crate::waiting;
 
 /// How often the tip may move while the pages are read.
 const MAX_TRIES: u32 = 5;
 /// The longest history that is read, in pages.
 const MAX_PAGES: usize = 1_000;
-/// Entries of one page, and transactions of one page of the mempool: more than wait of an account.
+/// Entries of one page.
 const PAGE: u64 = 100;
 
 /// An entry, and the balance once it counts.
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Res
         if paid != proved.account.nonce {
             return Err(false_list(format!("it has {paid} payments, and {} are proved", proved.account.nonce)));
         }
-        let waiting = waiting(&mut client, &account, &address, &chain)?;
+        let waiting = waiting::listed(&mut client, &account, &chain)?;
         return Ok(report(&address, &proved, &lines, &waiting, limit));
     }
     let what = format!("the node's chain changed {MAX_TRIES} times while it was read");
@@ -147,29 +147,6 @@ fn check(event: &AccountEvent, account: &AccountId, chain: &Chain, tip: u64) -> 
         (false, false) => None,
     };
     if role == Some(event.role) { Ok(()) } else { wrong("has another role than its addresses give it") }
-}
-
-/// The account's own transactions that wait at the node.
-fn waiting(
-    client: &mut Client,
-    account: &AccountId,
-    address: &str,
-    chain: &Chain,
-) -> Result<Vec<MempoolEntry>, RpcError> {
-    // The list is by account and nonce, and a cursor names what came before.
-    let mut before = *account;
-    for byte in before.0.iter_mut().rev() {
-        let (less, borrow) = byte.overflowing_sub(1);
-        *byte = less;
-        if !borrow {
-            break;
-        }
-    }
-    let cursor = format!("{}/{}", encode_address(&chain.params.address_prefix, &before), u64::MAX);
-    let page: MempoolPage = client.call("mempool_list", (cursor, PAGE))?;
-    let own = page.transactions.into_iter().take_while(|entry| entry.transaction.from == address);
-    // What is no address would be printed as it is.
-    Ok(own.filter(|entry| account::parse(&entry.transaction.to, chain).is_ok()).collect())
 }
 
 fn report(address: &str, proved: &nodes::Proved, lines: &[Line], waiting: &[MempoolEntry], limit: usize) -> Report {

@@ -33,8 +33,8 @@ pub(crate) fn run(options: &Options, replace: &Replace, with: With) -> Result<Re
     let chain = Chain::of_node(options, &mut client)?;
     let key = account::secret_key(options, &chain)?;
     let mut headers = Headers::load(&chain, &options.data_dir()?);
-    let mut session = Session { client: &mut client, chain: &chain, headers: &mut headers };
-    let old = session.pending(txid, &key.account())?;
+    let mut session = Session::open(&mut client, &chain, &mut headers, key.account())?;
+    let old = session.pending(txid)?;
     let new = replacement(&old.body, with);
     let sign = |fee: Amount, key: &SecretKey| TransactionBody { fee, ..new.clone() }.sign(&chain.id, key);
     let fee = match fee {

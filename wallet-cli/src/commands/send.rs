@@ -23,7 +23,7 @@ pub(crate) fn run(options: &Options, send: &Send) -> Result<Report, Failure> {
     let key = account::secret_key(options, &chain)?;
     let mut headers = Headers::load(&chain, &options.data_dir()?);
 
-    let mut session = Session { client: &mut client, chain: &chain, headers: &mut headers };
+    let mut session = Session::open(&mut client, &chain, &mut headers, key.account())?;
     let transaction = session.prepare(&key, to, amount, fee, memo)?;
     session.make(&transaction, send.wait.then_some(deadline), "sent")
 }
@@ -37,8 +37,9 @@ mod tests {
     use drystone_core::amount::Amount;
     use drystone_core::api::ErrorCode;
     use drystone_core::genesis::dev_params;
-    use drystone_core::hash::Txid;
+    use drystone_core::hash::{BlockHash, Txid};
     use drystone_core::key::{AccountId, SecretKey};
+    use drystone_core::transaction::{Memo, TransactionBody};
     use serde_json::{Value, json};
     use std::path::Path;
     use std::sync::{Arc, Mutex};
@@ -197,11 +198,6 @@ mod tests {
 
     #[test]
     fn a_lying_node_is_found_out() {
-        fn nonce(method: &str, value: &mut Value) {
-            if method == "account_get" {
-                value["pending_nonce"] = json!(1000);
-            }
-        }
         fn txid(method: &str, value: &mut Value) {
             if method == "tx_submit" {
                 *value = json!(Txid([1; 32]));
@@ -216,14 +212,202 @@ mod tests {
                 value["confirmations"] = json!(3);
             }
         }
-        let lies: [(&str, Lie); 3] =
-            [("the next nonce is 1000", nonce), ("calls it 0101", txid), ("and it is not", confirmed)];
+        let lies: [(&str, Lie); 2] = [("calls it 0101", txid), ("and it is not", confirmed)];
         for (words, lie) in lies {
             let (ledger, dir) = setup();
             let failure = pay(&node_with(&ledger, lie), dir.path(), &format!("{} 1 --wait", bob())).unwrap_err();
             assert_eq!(failure.code, ExitCode::BadAnswer, "{failure}");
             assert!(failure.message.contains(words), "{failure}");
         }
+    }
+
+    /// Pays through several nodes.
+    fn pay_at(nodes: &[&FakeNode], directory: &Path, line: &str) -> Result<Report, Failure> {
+        let mut cli = command(nodes[0], directory, &format!("--dev 0 send {line}"));
+        cli.options.rpc = nodes.iter().map(|node| node.url.clone()).collect();
+        let Command::Send(send) = &cli.command else { panic!("{line}") };
+        run(&cli.options, send)
+    }
+
+    /// Ledgers of nodes that have the same chain and have not exchanged what waits.
+    fn apart(count: usize) -> Vec<Arc<Mutex<Ledger>>> {
+        (0..count).map(|_| setup().0).collect()
+    }
+
+    fn nonces(ledger: &Arc<Mutex<Ledger>>) -> Vec<u64> {
+        ledger.lock().unwrap().mempool.iter().map(|transaction| transaction.body.nonce).collect()
+    }
+
+    /// A payment that can only be made after others, which nobody has seen, would wait until whoever claims them lets it.
+    #[test]
+    fn a_nonce_that_nobody_can_back_is_ignored_and_its_node_named() {
+        let (ledgers, dir) = (apart(2), setup().1);
+        for claim in [1, 3, 1000, u64::MAX] {
+            let liar = node_with(&ledgers[0], move |method, value| {
+                if method == "account_get" {
+                    value["pending_nonce"] = json!(claim);
+                }
+            });
+            for nodes in [vec![&liar], vec![&liar, &node(&ledgers[1])]] {
+                let report = pay_at(&nodes, dir.path(), &format!("{} 1", bob())).unwrap();
+                assert_eq!(report.json["nonce"], 0);
+                let named = format!("ignored: {}/rpc says that the next nonce is {claim}", liar.url);
+                assert!(report.text.contains(&named), "{}", report.text);
+                ledgers.iter().for_each(|ledger| ledger.lock().unwrap().mempool.clear());
+            }
+        }
+        // Nor does what another account signed, or the account for another chain, back anything.
+        for forged in [SecretKey::dev(1), SecretKey::dev(0)] {
+            let chain =
+                if forged.account() == SecretKey::dev(0).account() { [9; 32] } else { dev_params().chain_id().0 };
+            let (to, fee) = (AccountId([5; 32]), Amount(1000));
+            let from = SecretKey::dev(0).account();
+            let body = TransactionBody { from, to, amount: Amount(1_000_000), fee, nonce: 0, memo: Memo::default() };
+            ledgers[0].lock().unwrap().mempool.push(body.sign(&BlockHash(chain), &forged));
+            let report = pay_at(&[&node(&ledgers[0])], dir.path(), &format!("{} 1", bob())).unwrap();
+            assert_eq!(report.json["nonce"], 0, "{}", report.text);
+            ledgers[0].lock().unwrap().mempool.clear();
+        }
+    }
+
+    /// Whoever is told of a payment alone can neither keep it for later nor keep those after it waiting.
+    #[test]
+    fn no_single_node_holds_a_payment_back() {
+        let (ledgers, dir) = (apart(3), setup().1);
+        let nodes: Vec<FakeNode> = ledgers.iter().map(node).collect();
+        let all: Vec<&FakeNode> = nodes.iter().collect();
+        let first = pay_at(&all[..1], dir.path(), &format!("{} 1", bob())).unwrap();
+        // It hides the payment: the next one takes the same nonce, so that only one of both can be made.
+        let hiding = node_with(&ledgers[0], |method, value| match method {
+            "mempool_list" => value["transactions"] = json!([]),
+            "account_get" => value["pending_nonce"] = json!(0),
+            _ => {}
+        });
+        let second = pay_at(&[&hiding, all[1]], dir.path(), &format!("{} 2", bob())).unwrap();
+        assert_eq!((&first.json["nonce"], &second.json["nonce"]), (&json!(0), &json!(0)));
+        // Seen at one node, it goes to all together with the one after it.
+        ledgers[0].lock().unwrap().mempool.clear();
+        let third = pay_at(&all, dir.path(), &format!("{} 3", bob())).unwrap();
+        assert_eq!(third.json["nonce"], 1);
+        assert_eq!(ledgers.iter().map(nonces).collect::<Vec<_>>(), [[0, 1]; 3]);
+    }
+
+    /// Its words reach the terminal without what could move the cursor.
+    #[test]
+    fn a_node_that_does_not_say_what_waits_is_named_and_must_not_be_the_only_one() {
+        let (ledgers, dir) = (apart(2), setup().1);
+        let ledger = Arc::clone(&ledgers[0]);
+        let mute = FakeNode::start(move |method, params| match method {
+            "mempool_list" => Err((ErrorCode::Busy, "\u{1b}[2Jlater\n".into())),
+            _ => ledger.lock().unwrap().answer(method, params),
+        });
+        let report = pay_at(&[&mute, &node(&ledgers[1])], dir.path(), &format!("{} 1", bob())).unwrap();
+        assert!(report.text.contains(&format!("ignored: {}/rpc does not say what waits", mute.url)), "{}", report.text);
+        assert!(report.text.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", report.text);
+        let failure = pay_at(&[&mute], dir.path(), &format!("{} 1", bob())).unwrap_err();
+        assert_eq!(failure.code, ExitCode::Refused, "{failure}");
+    }
+
+    #[test]
+    fn one_node_that_takes_it_is_enough_and_the_others_are_named() {
+        let (ledgers, dir) = (apart(2), setup().1);
+        let ledger = Arc::clone(&ledgers[0]);
+        let refusing = FakeNode::start(move |method, params| match method {
+            "tx_submit" => Err((ErrorCode::MempoolFull, "no room".into())),
+            _ => ledger.lock().unwrap().answer(method, params),
+        });
+        let report = pay_at(&[&refusing, &node(&ledgers[1])], dir.path(), &format!("{} 1", bob())).unwrap();
+        assert!(report.text.contains(&format!("not taken: {}/rpc", refusing.url)), "{}", report.text);
+        assert_eq!((nonces(&ledgers[1]), &report.json["nodes"][0]["verdict"]), (vec![0], &json!("agrees")));
+    }
+
+    #[test]
+    fn the_fee_is_the_median_of_the_nodes() {
+        for (rates, expected) in [
+            (vec![1000, u64::MAX, 2000], 2000),
+            (vec![0, 1000, 2000], 1000),
+            (vec![1000, 3000], 3000),
+            (vec![0, 0, 1000, 5000, 6000], 1000),
+        ] {
+            let (ledgers, dir) = (apart(rates.len()), setup().1);
+            for (ledger, rate) in ledgers.iter().zip(&rates) {
+                ledger.lock().unwrap().min_fee_rate = Amount(*rate);
+            }
+            let nodes: Vec<FakeNode> = ledgers.iter().map(node).collect();
+            let report = pay_at(&nodes.iter().collect::<Vec<_>>(), dir.path(), &format!("{} 1", bob())).unwrap();
+            assert_eq!(report.json["fee"], json!((expected * 160_u64 / 1000).to_string()), "{rates:?}");
+        }
+    }
+
+    /// While one payment is waited for, another one with its nonce is made: which of both counts is proved.
+    #[test]
+    fn waiting_ends_once_another_payment_took_the_nonce() {
+        let (ledgers, dir) = (apart(2), setup().1);
+        let key = SecretKey::dev(0);
+        let (from, to, fee) = (key.account(), SecretKey::dev(2).account(), Amount(9000));
+        let body = TransactionBody { from, to, amount: Amount(700_000_000), fee, nonce: 0, memo: Memo::default() };
+        let other = body.sign(&dev_params().chain_id(), &key);
+        // One node goes on saying that the first one waits, and shows nothing else.
+        for lies in [false, true] {
+            ledgers.iter().for_each(|ledger| *ledger.lock().unwrap() = Ledger::new(dev_params()));
+            let (shared, made) = (ledgers.clone(), other.clone());
+            let mining = thread::spawn(move || {
+                while shared.iter().any(|ledger| ledger.lock().unwrap().mempool.is_empty()) {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                for ledger in &shared {
+                    let mut ledger = ledger.lock().unwrap();
+                    ledger.mempool = vec![made.clone()];
+                    ledger.mine(1, 1);
+                }
+            });
+            let stubborn = Arc::clone(&ledgers[0]);
+            let first = FakeNode::start(move |method, params| {
+                let mut ledger = stubborn.lock().unwrap();
+                match (method, lies && ledger.height() > 0) {
+                    ("tx_get", true) => Err((ErrorCode::NotHeld, "no index".into())),
+                    ("account_history", true) => Err((ErrorCode::NotHeld, "no index".into())),
+                    // What is handed in again is refused, as a real node would.
+                    ("tx_submit", _) if ledger.height() > 0 => Err((ErrorCode::NonceUsed, "used".into())),
+                    _ => ledger.answer(method, params),
+                }
+            });
+            let honest = Arc::clone(&ledgers[1]);
+            let second = FakeNode::start(move |method, params| {
+                let mut ledger = honest.lock().unwrap();
+                match method {
+                    "tx_submit" if ledger.height() > 0 => Err((ErrorCode::NonceUsed, "used".into())),
+                    _ => ledger.answer(method, params),
+                }
+            });
+            let line = format!("{} 5 --wait --timeout 60", bob());
+            let failure = pay_at(&[&first, &second], dir.path(), &line).unwrap_err();
+            mining.join().unwrap();
+            assert_eq!(failure.code, ExitCode::Refused);
+            assert!(failure.message.contains(&format!("by payment {} of 7 stones", other.txid())), "{failure}");
+            assert!(failure.next.contains(&format!("receipt {}", other.txid())), "{failure}");
+        }
+    }
+
+    /// A node that says for ever that a payment waits is not waited for beyond the time, and the truth is then looked for.
+    #[test]
+    fn giving_up_looks_at_the_nonce_first() {
+        let (ledger, dir) = setup();
+        let stubborn = node_with(&ledger, |method, value| {
+            if method == "tx_get" {
+                value["status"] = json!("pending");
+            }
+        });
+        let miner = Arc::clone(&ledger);
+        let mining = thread::spawn(move || {
+            while miner.lock().unwrap().mempool.is_empty() {
+                thread::sleep(Duration::from_millis(10));
+            }
+            miner.lock().unwrap().mine(1, 1);
+        });
+        let report = pay(&stubborn, dir.path(), &format!("{} 5 --wait --timeout 2", bob())).unwrap();
+        mining.join().unwrap();
+        assert_eq!(report.json["block"]["height"], 3);
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) fn broadcast(options: &Options, file: &Path, wait: bool) -> Result<Re
     })?;
     let transaction = signed.transaction(&chain)?;
     let mut headers = Headers::load(&chain, &options.data_dir()?);
-    let mut session = Session { client: &mut client, chain: &chain, headers: &mut headers };
+    let mut session = Session::open(&mut client, &chain, &mut headers, transaction.body.from)?;
     session.check(&transaction)?;
     session.make(&transaction, wait.then_some(deadline), "sent")
 }

@@ -1,0 +1,221 @@
+//! What became of a payment: the block that it is in, or the other payment that took its nonce, each proved.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use drystone_core::api::{
+    AccountEvent, AccountHistory, AccountRole, BlockId, ErrorCode, Hex, TransactionInfo, TransactionStatus,
+};
+use drystone_core::block::Block;
+use drystone_core::hash::{BlockHash, Txid};
+use drystone_core::transaction::Transaction;
+
+use crate::account;
+use crate::error::{ExitCode, Failure};
+use crate::headers::Headers;
+use crate::payment::{Session, after_sending};
+use crate::rpc::{Client, RpcError};
+
+/// How often `--wait` asks.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How far back a used nonce is looked for: ten pages of a hundred entries, the newest.
+const MAX_PAGES: u32 = 10;
+/// Entries of one page.
+const PAGE: u64 = 100;
+
+/// The block that a payment is in, proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inclusion {
+    pub(crate) height: u64,
+    pub(crate) hash: BlockHash,
+    pub(crate) confirmations: u64,
+}
+
+/// What the nodes say of a payment; nothing of it is believed.
+#[derive(Default)]
+struct Told {
+    /// The blocks that it is said to be in, each with the node that says so.
+    blocks: Vec<(String, u64, BlockHash)>,
+    /// Whether a node did not know it. It was handed in again.
+    unknown: bool,
+    /// Whether it waits at a node.
+    waits: bool,
+    failures: Vec<Failure>,
+}
+
+impl Session<'_, '_> {
+    /// Asks until the payment is in a block, and proves that it is; or that another one took its nonce.
+    pub(crate) fn wait(&mut self, transaction: &Transaction, deadline: Instant) -> Result<Inclusion, Failure> {
+        let txid = transaction.txid();
+        let sent = |failure| after_sending(txid, "was sent", failure);
+        loop {
+            let last = Instant::now() + POLL_INTERVAL >= deadline;
+            let told = self.ask(transaction);
+            // As long as all say that it waits there is nothing to prove; but whoever gives up looks for himself.
+            if last || told.unknown || !told.blocks.is_empty() {
+                self.prove_again().map_err(sent)?;
+                if let Some(inclusion) = self.included(transaction, &told).map_err(sent)? {
+                    return Ok(inclusion);
+                }
+                if self.proved.account.nonce > transaction.body.nonce {
+                    match self.spent(transaction.body.nonce) {
+                        Some((other, inclusion)) if other.txid() == txid => return Ok(inclusion),
+                        Some((other, inclusion)) => return Err(replaced(txid, &other, &inclusion)),
+                        // A node that has the block will soon show it; at the end it is at least known that it is over.
+                        None if last => return Err(self.used(transaction)),
+                        None => {}
+                    }
+                }
+            } else if let Some(failure) = told.failures.into_iter().next().filter(|_| !told.waits) {
+                return Err(sent(failure));
+            }
+            if last {
+                return Err(still_waits(transaction, told.waits));
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// A nonce that is used cannot be used again: says by which payment it was, as far as a node shows it.
+    pub(crate) fn used(&mut self, transaction: &Transaction) -> Failure {
+        let (txid, nonce, next) = (transaction.txid(), transaction.body.nonce, self.proved.account.nonce);
+        match self.spent(nonce) {
+            Some((other, Inclusion { height, .. })) if other.txid() == txid => Failure::new(
+                ExitCode::Refused,
+                format!("nonce {nonce} is used: payment {txid} is in a block already, at height {height}"),
+                format!("prove it with: drystone-wallet receipt {txid}; a further payment has --nonce {next}"),
+            ),
+            Some((other, inclusion)) => {
+                let failure = replaced(txid, &other, &inclusion);
+                Failure { next: format!("{}; a further payment has --nonce {next}", failure.next), ..failure }
+            }
+            None => Failure::new(
+                ExitCode::Refused,
+                format!("nonce {nonce} is used: the account's next is {next}"),
+                format!("see what became of it with: drystone-wallet history, or sign it anew with --nonce {next}"),
+            ),
+        }
+    }
+
+    /// Asks every node for the payment. One that does not know it, because it restarted or lost it, is told again; should it
+    /// refuse, because a block has just brought it or because its mempool is full, the next look says how things stand.
+    fn ask(&mut self, transaction: &Transaction) -> Told {
+        let mut told = Told::default();
+        for node in &mut self.nodes {
+            match node.call::<TransactionInfo>("tx_get", [transaction.txid()]) {
+                Ok(TransactionInfo { status: TransactionStatus::Confirmed { height, block_hash, .. }, .. }) => {
+                    told.blocks.push((node.name().to_owned(), height, block_hash));
+                }
+                Ok(_) => told.waits = true,
+                Err(error) if error.code() == Some(ErrorCode::NotFound) => {
+                    told.unknown = true;
+                    let again: Result<Txid, RpcError> = node.call("tx_submit", [Hex(transaction.clone())]);
+                    told.waits |= again.is_ok();
+                }
+                Err(error) => told.failures.push(error.into()),
+            }
+        }
+        told
+    }
+
+    /// The block that a node named, if the heaviest chain of all has it and the payment is in its body.
+    fn included(&mut self, transaction: &Transaction, told: &Told) -> Result<Option<Inclusion>, Failure> {
+        let mut lies = Vec::new();
+        for (url, height, hash) in &told.blocks {
+            let Some(node) = self.nodes.iter_mut().find(|node| node.name() == url) else { continue };
+            match block(node, self.headers, *height, *hash) {
+                Some(block) if block.body.transactions.contains(transaction) => {
+                    return Ok(Some(inclusion(self.headers, *height, *hash)));
+                }
+                Some(_) => lies.push(Failure::new(
+                    ExitCode::BadAnswer,
+                    format!("the node at {} says the payment is in block {hash}, and it is not", node.name()),
+                    "ask another node with --rpc URL",
+                )),
+                None => {}
+            }
+        }
+        // One liar among several changes nothing.
+        match lies.pop() {
+            Some(lie) if lies.len() + 1 == self.nodes.len() => Err(lie),
+            _ => Ok(None),
+        }
+    }
+
+    /// The payment of the account that used a nonce, and its block, where a node shows both.
+    fn spent(&mut self, nonce: u64) -> Option<(Transaction, Inclusion)> {
+        let account = self.account;
+        let address = account::address(&account, self.chain);
+        for node in &mut self.nodes {
+            let Some((height, hash)) = find(node, &address, nonce) else { continue };
+            let Some(block) = block(node, self.headers, height, hash) else { continue };
+            let own = |transaction: &Transaction| transaction.body.from == account && transaction.body.nonce == nonce;
+            if let Some(spent) = block.body.transactions.into_iter().find(own) {
+                return Some((spent, inclusion(self.headers, height, hash)));
+            }
+        }
+        None
+    }
+}
+
+/// Where a node's list of the account has the payment with this nonce.
+fn find(node: &mut Client, address: &str, nonce: u64) -> Option<(u64, BlockHash)> {
+    let mut cursor: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let page: AccountHistory = node.call("account_history", (address, &cursor, PAGE)).ok()?;
+        let paid = |role| matches!(role, AccountRole::Paid | AccountRole::PaidItself);
+        let has_nonce = |entry: &&AccountEvent| entry.transaction.as_ref().is_some_and(|paid| paid.nonce == nonce);
+        let found = page.entries.iter().filter(|entry| paid(entry.role)).find(has_nonce);
+        if let Some(entry) = found {
+            return Some((entry.height, entry.block_hash));
+        }
+        cursor = Some(page.next?);
+    }
+    None
+}
+
+/// A block of the checked chain, with the body that its header commits to.
+fn block(node: &mut Client, headers: &Headers<'_>, height: u64, hash: BlockHash) -> Option<Block> {
+    if !headers.contains(height, hash) {
+        return None;
+    }
+    let Hex(block): Hex<Block> = node.call("chain_block", (BlockId::Hash(hash), true)).ok()?;
+    (block.header.hash() == hash && block.body.tx_root() == block.header.tx_root).then_some(block)
+}
+
+fn inclusion(headers: &Headers<'_>, height: u64, hash: BlockHash) -> Inclusion {
+    Inclusion { height, hash, confirmations: headers.tip().height() + 1 - height }
+}
+
+/// Another payment counts.
+fn replaced(txid: Txid, other: &Transaction, Inclusion { height, hash, .. }: &Inclusion) -> Failure {
+    let (made, nonce) = (other.txid(), other.body.nonce);
+    Failure::new(
+        ExitCode::Refused,
+        format!(
+            "payment {txid} will not be made: nonce {nonce} is used by payment {made} of {} stones, in block {hash} at \
+             height {height}, proved from genesis",
+            other.body.amount.to_stones()
+        ),
+        format!("nothing, if that is the payment that you want; prove it with: drystone-wallet receipt {made}"),
+    )
+}
+
+/// The time is over and the nonce is unused.
+fn still_waits(transaction: &Transaction, waits: bool) -> Failure {
+    let (txid, nonce) = (transaction.txid(), transaction.body.nonce);
+    let (how, next) = if waits {
+        (
+            "waits at a node",
+            format!("hasten it with: drystone-wallet bump {txid}, or give --wait more time with --timeout"),
+        )
+    } else {
+        let next = format!("sign it again with: drystone-wallet sign --nonce {nonce}, so that only one can be made");
+        ("no node keeps it", next)
+    };
+    Failure::new(
+        ExitCode::TimedOut,
+        format!("payment {txid} was sent but is in no block yet: nonce {nonce} is unused, {how}"),
+        next,
+    )
+}
