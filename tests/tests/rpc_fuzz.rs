@@ -179,9 +179,8 @@ fn nonsense_is_answered_and_leaves_nothing_behind() {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut answer = Vec::new();
         let ended = stream.read_to_end(&mut answer);
-        let timed_out = ended.is_err_and(|error| {
-            matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-        });
+        let timed_out = ended
+            .is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
         assert!(!timed_out, "{}", String::from_utf8_lossy(&bytes));
     }
     let grown = memory(&node).saturating_sub(before);
