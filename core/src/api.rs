@@ -709,6 +709,10 @@ error_codes! {
     BlockNotYet = -32021, "block_not_yet";
     /// The node refuses to mine.
     MiningRefused = -32022, "mining_refused";
+    /// The block's hash is above its target.
+    LowWork = -32023, "low_work";
+    /// The block comes too late: the chain has gone far beyond it.
+    StaleBlock = -32024, "stale_block";
     /// The node has no faucet.
     FaucetOff = -32030, "faucet_off";
     /// The faucet pays, but not again so soon.

@@ -21,6 +21,7 @@ use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::miner::{Control, Job, mine};
 use drystone_core::state::{Leaf, StateKey};
 use drystone_core::transaction::{Memo, Transaction, TransactionBody};
+use drystone_node::engine::limits::KEPT_TIP_WORKS;
 use drystone_tests::chain::TestChain;
 use drystone_tests::program::{Node, Response, eventually, program, read_response, run};
 use drystone_tests::scrape::Scrape;
@@ -157,7 +158,7 @@ fn others_can_mine_from_a_template() {
     let bad = (0..).map(|nonce| Header { nonce, ..header }).find(|header| !job.target.is_met_by(&header.hash()));
     let submit = |header: Header| json!([hex::encode(encode(&Block { header, body: block.body.clone() }))]);
 
-    assert_eq!(refusal(&node, "mining_submit", submit(bad.unwrap())).0, ErrorCode::InvalidBlock);
+    assert_eq!(refusal(&node, "mining_submit", submit(bad.unwrap())).0, ErrorCode::LowWork);
     let accepted = json!({ "hash": header.hash(), "status": "connected" });
     assert_eq!(node.call("mining_submit", submit(header)), Ok(accepted));
     let again = json!({ "hash": header.hash(), "status": "known" });
@@ -700,4 +701,37 @@ fn many_at_once_all_get_their_answer() {
             });
         }
     });
+}
+
+#[test]
+fn a_miner_that_has_the_tip_waits_for_another_and_keeps_nobody_waiting() {
+    let (_root, node) = node();
+    let genesis = to_value(dev_params().chain_id()).unwrap();
+    let old = json!([address(1), BlockHash::ZERO]);
+    assert_eq!(node.call("mining_template", old).unwrap()["prev_hash"], genesis, "it is another tip already");
+    thread::scope(|scope| {
+        // More of them than calls that are worked on at once.
+        let waiting: Vec<_> = (0..12)
+            .map(|_| scope.spawn(|| node.call("mining_template", json!([address(1), genesis])).unwrap()))
+            .collect();
+        thread::sleep(Duration::from_millis(500));
+        assert!(waiting.iter().all(|miner| !miner.is_finished()), "there is no other tip");
+        let hashes = node.call("mining_generate", json!([1, address(2)])).unwrap();
+        for miner in waiting {
+            assert_eq!(miner.join().unwrap()["prev_hash"], hashes[0]);
+        }
+    });
+}
+
+#[test]
+fn a_block_that_comes_far_too_late_is_stale() {
+    let (_root, node) = node();
+    let late = TestChain::new(&dev_params()).extend(&AccountId([3; 32]), vec![]).block().clone();
+    let mut main = TestChain::new(&dev_params());
+    for _ in 0..KEPT_TIP_WORKS + 8 {
+        let block = main.extend(&AccountId([4; 32]), vec![]);
+        node.call("mining_submit", json!([hex::encode(encode(block.block()))])).unwrap();
+    }
+    let (code, message) = refusal(&node, "mining_submit", json!([hex::encode(encode(&late))]));
+    assert_eq!(code, ErrorCode::StaleBlock, "{message}");
 }

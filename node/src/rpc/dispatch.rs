@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::Extensions;
 use drystone_core::api::ErrorCode;
+use drystone_core::hash::BlockHash;
 use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, RpcServiceT};
 use jsonrpsee::core::server::BatchResponseBuilder;
 use jsonrpsee::server::middleware::rpc::RpcService;
@@ -14,14 +15,14 @@ use jsonrpsee::types::{ErrorObjectOwned, Id, Params, Request};
 use jsonrpsee::{MethodResponse, RpcModule};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Rpc;
 use super::auth::Access;
 use super::call::{AtMost, Call, Cancelled, Reply, too_large};
 use super::error::RpcError;
 use super::events::Follower;
-use super::limits::{CALL_TIMEOUT, MAX_BATCH};
+use super::limits::{CALL_TIMEOUT, MAX_BATCH, MAX_PARAMS, NEW_TIP_TIMEOUT};
 use super::methods::{METHODS, Method};
 use crate::metrics::Metrics;
 
@@ -81,11 +82,29 @@ async fn run_in_time(
         None => extensions.get().copied().unwrap_or_else(Deadline::from_now),
     };
     let (cancelled, follower) = (Cancelled::default(), extensions.get().cloned());
-    let work = work(method, params, rpc, cancelled.clone(), follower);
+    let old_tip = method.awaits.and_then(|parameter| hash_at(params.as_str()?, parameter));
+    let work = async {
+        if let Some(tip) = old_tip {
+            new_tip(&rpc, tip).await;
+        }
+        work(method, params, rpc, cancelled.clone(), follower).await
+    };
     timeout_at(deadline.0, work).await.unwrap_or_else(|_| {
         cancelled.set();
         Err(RpcError::timed_out(method.name, method.patience))
     })
+}
+
+/// The hash that a parameter is, if it is one. What else it may be the method itself refuses, at once.
+fn hash_at(params: &str, index: usize) -> Option<BlockHash> {
+    let AtMost(values) = serde_json::from_str::<AtMost<MAX_PARAMS>>(params).ok()?;
+    serde_json::from_str(values.get(index)?.get()).ok()
+}
+
+/// Waits for another tip than this, for a while.
+async fn new_tip(rpc: &Rpc, old: BlockHash) {
+    // Without an engine there will be none, and the method says so.
+    let _ = timeout(NEW_TIP_TIMEOUT, rpc.tips.clone().wait_for(|tip| *tip != old)).await;
 }
 
 /// Runs the method on a thread that may block, when one of the places is free.

@@ -69,6 +69,9 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// From a complete request to its reply, for a whole batch together. Below the 30 s that clients commonly wait.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a call waits for another tip than the one that its caller has; what it then answers has 5 s left.
+pub(crate) const NEW_TIP_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// From the request for a backup to its end: below the life of a connection. At 100 MB/s 57 GB.
 pub(crate) const BACKUP_TIMEOUT: Duration = Duration::from_secs(570);
 

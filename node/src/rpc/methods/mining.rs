@@ -60,6 +60,8 @@ pub(super) fn set(call: &mut Call) -> Result<MiningStatus, RpcError> {
 
 pub(super) fn template(call: &mut Call) -> Result<MiningTemplate, RpcError> {
     let reward_to = call.next_address()?;
+    // It has been waited for already; here it is only read.
+    let _old_tip: Option<BlockHash> = call.optional()?;
     let (template, _) = build(call, reward_to)?;
     let target = template.header.bits.to_target().expect("the difficulty rule gives targets");
     let transactions = template.transactions.iter().map(|checked| checked.transaction().clone()).collect();

@@ -31,6 +31,9 @@ pub(super) struct Method {
     pub(super) cookie: bool,
     /// How long it may take, where that is longer than others may.
     pub(super) patience: Option<Duration>,
+    /// The parameter, if it is given, that names a tip: the call is answered once there is another, or after
+    /// [`NEW_TIP_TIMEOUT`](super::limits::NEW_TIP_TIMEOUT).
+    pub(super) awaits: Option<usize>,
     /// Reads the parameters and gives the serialised result. It may block.
     pub(super) run: fn(&mut Call) -> Result<Reply, RpcError>,
 }
@@ -39,12 +42,12 @@ type Run = fn(&mut Call) -> Result<Reply, RpcError>;
 
 /// What everybody may call who reaches the server.
 const fn open(name: &'static str, parameters: &'static [&'static str], run: Run) -> Method {
-    Method { name, parameters, cookie: false, patience: None, run }
+    Method { name, parameters, cookie: false, patience: None, awaits: None, run }
 }
 
 /// What only a reader of the cookie may call.
 const fn guarded(name: &'static str, parameters: &'static [&'static str], run: Run) -> Method {
-    Method { name, parameters, cookie: true, patience: None, run }
+    Method { name, parameters, cookie: true, patience: None, awaits: None, run }
 }
 
 fn reply<T: Serialize>(call: &mut Call, method: fn(&mut Call) -> Result<T, RpcError>) -> Result<Reply, RpcError> {
@@ -70,7 +73,7 @@ pub(super) const METHODS: &[Method] = &[
     open("mempool_info", &[], |call| reply(call, mempool::info)),
     open("mempool_list", &["cursor", "limit"], |call| reply(call, mempool::list)),
     open("fee_estimate", &["blocks"], |call| reply(call, mempool::fee_estimate)),
-    open("mining_template", &["address"], |call| reply(call, mining::template)),
+    Method { awaits: Some(1), ..open("mining_template", &["address", "tip"], |call| reply(call, mining::template)) },
     open("mining_submit", &["hex"], |call| reply(call, submit::block)),
     guarded("mining_set", &["threads"], |call| reply(call, mining::set)),
     guarded("mining_generate", &["count", "address"], |call| reply(call, mining::generate)),

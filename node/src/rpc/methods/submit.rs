@@ -6,7 +6,8 @@ use drystone_core::encode::decode_hex;
 use drystone_core::hash::Txid;
 use drystone_core::transaction::Transaction;
 use drystone_core::validation::{
-    BlockContext, CheckedBlock, ContextFailure, check_block, check_header, check_header_in_context, check_transaction,
+    BlockContext, CheckedBlock, ContextFailure, HeaderError, check_block, check_header, check_header_in_context,
+    check_transaction,
 };
 
 use crate::engine::mempool::AdmissionError;
@@ -79,6 +80,7 @@ pub(super) fn hand_in_block(call: &Call, block: CheckedBlock) -> Result<BlockSta
 pub(super) fn refuse(refusal: impl Into<Refusal>) -> RpcError {
     let refusal = refusal.into();
     let (code, next) = match &refusal {
+        Refusal::Header(HeaderError::Work) => (ErrorCode::LowWork, "go on with the nonces and times that are left"),
         Refusal::Header(_)
         | Refusal::Context(_)
         | Refusal::Block(_)
@@ -86,7 +88,7 @@ pub(super) fn refuse(refusal: impl Into<Refusal>) -> RpcError {
         | Refusal::InvalidAncestor(_)
         | Refusal::KnownInvalid => (ErrorCode::InvalidBlock, "build a new block from mining_template"),
         Refusal::Transaction(_) => (ErrorCode::InvalidTransaction, "build it anew and sign it for this chain"),
-        Refusal::TooLittleWork => (ErrorCode::InvalidBlock, "build on the tip that chain_head tells"),
+        Refusal::TooLittleWork => (ErrorCode::StaleBlock, "get a new mining_template, on the tip"),
         Refusal::MissingParent(_) => (ErrorCode::BlockNotYet, "submit the parent first"),
         Refusal::FromFuture { .. } => (ErrorCode::BlockNotYet, "it is kept and taken up when its time comes"),
         Refusal::Admission(error) => explain(error),
