@@ -46,8 +46,8 @@ pub(crate) struct Hands {
     pub(crate) workers: Workers,
     /// The network. It always reads, so this never waits for long.
     pub(crate) network: Sender<Output>,
-    /// Who waits for a new tip.
-    pub(crate) tips: watch::Sender<BlockHash>,
+    /// Who waits for a new tip; nothing while the state is made anew.
+    pub(crate) tips: watch::Sender<Option<BlockHash>>,
 }
 
 /// The owner of the engine.
@@ -170,7 +170,7 @@ impl Driver {
             self.metrics.observe(&output);
             self.execute(output, took.as_millis(), together);
         }
-        let tip = self.engine.tip().hash;
+        let tip = self.engine.settled_tip();
         self.hands.tips.send_if_modified(|told| std::mem::replace(told, tip) != tip);
         Ok(())
     }
@@ -356,7 +356,7 @@ mod tests {
         // Both ends are kept open by the driver and by nobody.
         let ((_, network), (commands, _)) = (channel(1), channel(1));
         let workers = Workers::start(engine.workshop(), 1, &done_sender).unwrap();
-        let (tips, _) = watch::channel(params.chain_id());
+        let (tips, _) = watch::channel(None);
         let hands = Hands { miner: Miner::start(mailbox.clone()).unwrap(), workers, network: commands, tips };
         let inbox = Inbox { messages, network, done };
         let driver = Driver::new(engine, inbox, hands, metrics, Handle::current());

@@ -82,7 +82,7 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
         .map_err(|error| Failure::io("write the cookie to", config.data.path(), &error))?;
     let hash_rate = Arc::new(AtomicU64::new(0));
     let metrics = Arc::new(Metrics::new(now(), config.data.store()));
-    let (tips, told) = watch::channel(engine.tip().hash);
+    let (tips, told) = watch::channel(engine.settled_tip());
     let rpc = Rpc::new(RpcParts {
         params: Arc::clone(&params),
         store: Arc::clone(&store),

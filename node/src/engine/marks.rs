@@ -1,18 +1,20 @@
 //! Which blocks are held to be invalid, and how whoever runs the node has one judged again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use drystone_core::hash::BlockHash;
 
 use super::chain::Submission;
 use super::message::{Accepted, ChainEvent, Origin, Output};
 use super::verdict::Refusal;
 use super::{Engine, Fault};
-use crate::store::{HeaderRecord, Validity};
+use crate::store::{HeaderRecord, StoreError, Validity};
 
 impl Engine {
     /// Marks a block and all that stands on it invalid, tells who handed one of them in, and looks for the best
     /// chain without them.
     pub(super) fn invalidate(&mut self, record: HeaderRecord, refusal: Refusal) -> Result<(), Fault> {
-        let above = self.standing_on(&record)?;
+        let above = self.standing_on(&record, |_| true)?;
         let mut store = self.store.begin()?;
         let invalid = HeaderRecord { validity: Validity::Invalid, ..record };
         if store.insert_header(&invalid)? {
@@ -46,17 +48,33 @@ impl Engine {
         self.choose_chain()
     }
 
-    /// The known blocks that stand on `base`.
-    fn standing_on(&mut self, base: &HeaderRecord) -> Result<Vec<HeaderRecord>, Fault> {
+    /// The known blocks that stand on `base`, as far as every block between is one of `these`. Each is looked at once; a branch
+    /// whose header rotted stands on nothing.
+    fn standing_on(
+        &mut self,
+        base: &HeaderRecord,
+        these: impl Fn(&HeaderRecord) -> bool,
+    ) -> Result<Vec<HeaderRecord>, Fault> {
+        let mut known = BTreeMap::from([(base.hash, true)]);
         let mut found = Vec::new();
         for head in self.index.heads_above(base.work) {
             let mut branch = Vec::new();
-            let mut next = self.index.get(&self.snapshot, &head)?;
-            while let Some(record) = next.filter(|record| record.height > base.height) {
+            let mut next = head;
+            let stands = loop {
+                if let Some(stands) = known.get(&next) {
+                    break *stands;
+                }
+                let record = match self.index.get(&self.snapshot, &next) {
+                    Ok(record) => record.filter(|record| record.height > base.height && these(record)),
+                    Err(StoreError::Rotten(_)) => None,
+                    Err(error) => return Err(error.into()),
+                };
+                let Some(record) = record else { break false };
                 branch.push(record);
-                next = self.index.get(&self.snapshot, &record.header.prev_hash)?;
-            }
-            if next.is_some_and(|record| record.hash == base.hash) {
+                next = record.header.prev_hash;
+            };
+            known.extend(branch.iter().map(|record| (record.hash, stands)));
+            if stands {
                 found.append(&mut branch);
             }
         }
@@ -65,25 +83,24 @@ impl Engine {
 
     /// Takes back what [`Engine::invalidate`] noted of a block, of those that it stands on and of those that stand on it,
     /// and chooses the chain anew: for blocks that were judged by a version with a defect. A body that was not kept is asked
-    /// of peers again.
+    /// of peers again. Of a block that is not held to be invalid nothing changes.
     pub(super) fn reconsider(&mut self, origin: Origin, hash: BlockHash) -> Result<(), Fault> {
         let Some(record) = self.index.get(&self.snapshot, &hash)? else {
             self.refuse(origin, Refusal::UnknownBlock(hash));
             return Ok(());
         };
-        let mut lowest = record;
-        let mut below = Vec::new();
+        let (mut lowest, mut marked) = (record, Vec::new());
         let mut next = record;
         while is_marked(&next) {
-            below.push(next);
+            marked.push(next);
             lowest = next;
             next = self.record(&next.header.prev_hash)?;
         }
-        let above = self.standing_on(&lowest)?;
-        let mut marked: Vec<HeaderRecord> = above.into_iter().chain(below).filter(is_marked).collect();
-        // Branches above the same block, and the block's own branch, were walked each by itself.
-        marked.sort_unstable_by_key(|record| (record.height, record.hash));
-        marked.dedup();
+        if !marked.is_empty() {
+            let known: BTreeSet<BlockHash> = marked.iter().map(|record| record.hash).collect();
+            let above = self.standing_on(&lowest, is_marked)?;
+            marked.extend(above.into_iter().filter(|record| !known.contains(&record.hash)));
+        }
         let blocks = marked.len() as u64;
         if blocks > 0 {
             let mut store = self.store.begin()?;
@@ -98,6 +115,7 @@ impl Engine {
             store.commit()?;
             self.refresh_snapshot()?;
             self.net.window.forget_path();
+            self.forget_refutations();
             self.outputs.push(Output::Event(ChainEvent::Reconsidered {
                 height: lowest.height,
                 hash: lowest.hash,

@@ -376,6 +376,11 @@ impl Engine {
         self.repairing.is_some()
     }
 
+    /// The hash of the tip; nothing while the state is made anew, when the tip is on its way back to where it was.
+    pub fn settled_tip(&self) -> Option<BlockHash> {
+        self.repairing.is_none().then_some(self.tip.hash)
+    }
+
     /// How many threads shall mine, and for whom.
     pub fn mining(&self) -> (usize, Option<AccountId>) {
         (self.mining.threads, self.mining.reward_to)

@@ -42,6 +42,10 @@ impl Deadline {
     }
 }
 
+/// A request is part of a batch.
+#[derive(Clone, Copy, Debug)]
+struct InBatch;
+
 /// The methods as jsonrpsee serves them.
 pub(super) fn module(rpc: Arc<Rpc>) -> RpcModule<Rpc> {
     let mut module = RpcModule::from_arc(rpc);
@@ -81,8 +85,13 @@ async fn run_in_time(
         Some(patience) => Deadline::within(patience),
         None => extensions.get().copied().unwrap_or_else(Deadline::from_now),
     };
-    let (cancelled, follower) = (Cancelled::default(), extensions.get().cloned());
-    let old_tip = method.awaits.and_then(|parameter| hash_at(params.as_str()?, parameter));
+    let (cancelled, follower) = (Cancelled::default(), extensions.get::<Follower>().cloned());
+    if follower.is_some() && method.patience.is_some() {
+        return Err(takes_long(method.name));
+    }
+    // A batch takes a place that others wait for, and a WebSocket is told of new tips anyhow: there nothing is waited for.
+    let alone = follower.is_none() && extensions.get::<InBatch>().is_none();
+    let old_tip = method.awaits.filter(|_| alone).and_then(|parameter| hash_at(params.as_str()?, parameter));
     let work = async {
         if let Some(tip) = old_tip {
             new_tip(&rpc, tip).await;
@@ -95,6 +104,12 @@ async fn run_in_time(
     })
 }
 
+/// What takes minutes would keep a WebSocket's other messages waiting.
+fn takes_long(method: &str) -> RpcError {
+    let what = format_args!("{method} may take minutes, and holds up what else goes over a WebSocket");
+    RpcError::new(ErrorCode::InvalidRequest, what, "send this request by POST")
+}
+
 /// The hash that a parameter is, if it is one. What else it may be the method itself refuses, at once.
 fn hash_at(params: &str, index: usize) -> Option<BlockHash> {
     let AtMost(values) = serde_json::from_str::<AtMost<MAX_PARAMS>>(params).ok()?;
@@ -104,7 +119,7 @@ fn hash_at(params: &str, index: usize) -> Option<BlockHash> {
 /// Waits for another tip than this, for a while.
 async fn new_tip(rpc: &Rpc, old: BlockHash) {
     // Without an engine there will be none, and the method says so.
-    let _ = timeout(NEW_TIP_TIMEOUT, rpc.tips.clone().wait_for(|tip| *tip != old)).await;
+    let _ = timeout(NEW_TIP_TIMEOUT, rpc.tips.clone().wait_for(|tip| *tip != Some(old))).await;
 }
 
 /// Runs the method on a thread that may block, when one of the places is free.
@@ -190,7 +205,10 @@ impl RpcServiceT for Explained {
             let mut replies = BatchResponseBuilder::new_with_limit(service.max_reply_bytes);
             for entry in batch {
                 let reply = match entry {
-                    Ok(BatchEntry::Call(request)) => answer(service.clone(), request).await,
+                    Ok(BatchEntry::Call(mut request)) => {
+                        request.extensions_mut().insert(InBatch);
+                        answer(service.clone(), request).await
+                    }
                     Ok(BatchEntry::Notification(_)) => error_reply(Id::Null, no_id()),
                     Err(invalid) => error_reply(invalid.into_parts().1, invalid_request("not a JSON-RPC 2.0 request")),
                 };

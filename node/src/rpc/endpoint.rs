@@ -126,8 +126,12 @@ fn open_websocket(
         let error = RpcError::new(ErrorCode::Busy, what, "try again, or send POST requests");
         (StatusCode::SERVICE_UNAVAILABLE, error)
     };
-    let permit = Arc::clone(&endpoint.websockets).try_acquire_owned().map_err(busy)?;
     let access = endpoint.rpc.cookie.access(headers);
+    let permit = match access {
+        // Whoever runs the node is not kept out by others.
+        Access::Full => None,
+        Access::Anonymous | Access::Stale => Some(Arc::clone(&endpoint.websockets).try_acquire_owned().map_err(busy)?),
+    };
     Ok(websocket::open(endpoint, access, (place, permit), upgrade))
 }
 
@@ -149,7 +153,7 @@ impl Endpoint {
         check_content_type(request.headers())?;
         let access = self.rpc.cookie.access(request.headers());
         let ordinary = request.body().size_hint().upper().is_some_and(|bytes| bytes <= ORDINARY_BYTES as u64);
-        let _turn = if ordinary { None } else { Some(turn(&self.long_requests).await?) };
+        let _turn = if ordinary { None } else { turn(&self.long_requests, access).await? };
         let body = self.read_body(request).await?;
         let (status, reply) = self.reply(body, access, None).await?;
         let reply = self.count(reply).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error))?;
@@ -178,7 +182,7 @@ impl Endpoint {
     ) -> Result<(StatusCode, Bytes), Failure> {
         check_envelope(&body).map_err(|error| (StatusCode::BAD_REQUEST, error))?;
         let deadline = Deadline::from_now();
-        let _turn = if is_batch(&body) { Some(turn(&self.batches).await?) } else { None };
+        let _turn = if is_batch(&body) { turn(&self.batches, access).await? } else { None };
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -234,10 +238,13 @@ impl Endpoint {
     }
 }
 
-/// Waits for a turn among those that are long or many.
-async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+/// Waits for a turn among those that are long or many. Whoever runs the node waits for nobody.
+async fn turn(turns: &Arc<Semaphore>, access: Access) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+    if access == Access::Full {
+        return Ok(None);
+    }
     match timeout(TURN_TIMEOUT, Arc::clone(turns).acquire_owned()).await {
-        Ok(Ok(turn)) => Ok(turn),
+        Ok(Ok(turn)) => Ok(Some(turn)),
         Ok(Err(_)) => Err((StatusCode::SERVICE_UNAVAILABLE, RpcError::stopping())),
         Err(_) => {
             let what = "too many long requests or batches at once";

@@ -23,12 +23,13 @@ pub struct Faucet {
     key: SecretKey,
     amount: Amount,
     paid: Mutex<Paid>,
+    turn: Mutex<()>,
 }
 
 impl Faucet {
     /// A faucet that pays `amount` at a time from the account of `key`.
     pub fn new(key: SecretKey, amount: Amount) -> Faucet {
-        Faucet { key, amount, paid: Mutex::default() }
+        Faucet { key, amount, paid: Mutex::default(), turn: Mutex::default() }
     }
 
     /// The account that pays.
@@ -44,10 +45,15 @@ impl Faucet {
         self.amount
     }
 
-    /// The book of payments, while no other payment is made: two at once would take the same nonce.
-    pub(super) fn open(&self) -> Option<MutexGuard<'_, Paid>> {
-        match self.paid.try_lock() {
-            Ok(paid) => Some(paid),
+    /// The book of payments, for a moment.
+    pub(super) fn book(&self) -> MutexGuard<'_, Paid> {
+        self.paid.lock().expect("nothing panics while it holds the lock")
+    }
+
+    /// The right to make a payment, if nobody makes one: two at once would take the same nonce.
+    pub(super) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Poisoned(_)) => panic!("nothing panics while it holds the lock"),
         }
@@ -66,10 +72,16 @@ pub(super) struct Paid {
 impl Paid {
     /// How many milliseconds `to` has to wait at the Unix time `now`; nothing where it can be paid.
     pub(super) fn wait(&mut self, now: u64, to: &AccountId) -> Option<u64> {
-        // A clock that was set back makes nobody wait longer than the whole time.
-        let left = |since: u64, pause: u64| pause.checked_sub(now.saturating_sub(since)).filter(|left| *left > 0);
-        self.addresses.retain(|_, since| left(*since, PAUSE_MS).is_some());
-        self.recent.retain(|since| left(*since, MINUTE_MS).is_some());
+        let left = |since: u64, pause: u64| pause.checked_sub(now - since).filter(|left| *left > 0);
+        // After a clock was set back everything was now: nobody waits longer than the whole time.
+        self.addresses.retain(|_, since| {
+            *since = now.min(*since);
+            left(*since, PAUSE_MS).is_some()
+        });
+        self.recent.retain_mut(|since| {
+            *since = now.min(*since);
+            left(*since, MINUTE_MS).is_some()
+        });
         if let Some(since) = self.addresses.get(to) {
             return left(*since, PAUSE_MS);
         }
@@ -99,8 +111,21 @@ mod tests {
         paid.note(1_000, account(1));
         assert_eq!(paid.wait(1_000 + MINUTE_MS, &account(1)), Some(PAUSE_MS - MINUTE_MS));
         assert_eq!(paid.wait(1_000, &account(2)), None);
-        assert_eq!(paid.wait(0, &account(1)), Some(PAUSE_MS), "the clock was set back");
         assert_eq!(paid.wait(1_000 + PAUSE_MS, &account(1)), None);
+    }
+
+    #[test]
+    fn after_a_clock_was_set_back_whoever_waits_as_told_is_paid() {
+        let mut paid = Paid::default();
+        let (ahead, now) = (1_000_000_000, 1_000);
+        for number in 0..A_MINUTE as u64 {
+            paid.note(ahead, account(number));
+        }
+        let wait = paid.wait(now, &account(99)).expect("a minute is full");
+        assert_eq!(wait, MINUTE_MS);
+        assert_eq!(paid.wait(now + wait, &account(99)), None);
+        assert_eq!(paid.wait(now + wait, &account(0)), Some(PAUSE_MS - MINUTE_MS));
+        assert_eq!(paid.wait(now + PAUSE_MS, &account(0)), None);
     }
 
     #[test]

@@ -49,8 +49,8 @@ pub struct Rpc {
     batch_secret: [u8; 32],
     hash_rate: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
-    /// The tip, told when it changes.
-    tips: watch::Receiver<BlockHash>,
+    /// As in [`RpcParts`].
+    tips: watch::Receiver<Option<BlockHash>>,
     faucet: Option<Faucet>,
     /// One for each call that may be worked on at once.
     places: Arc<Semaphore>,
@@ -72,8 +72,8 @@ pub struct RpcParts {
     pub hash_rate: Arc<AtomicU64>,
     /// What is told of every call, and served.
     pub metrics: Arc<Metrics>,
-    /// The tip's hash, told when it changes.
-    pub tips: watch::Receiver<BlockHash>,
+    /// The tip's hash, told when it changes; nothing while the state is made anew and the tip says nothing.
+    pub tips: watch::Receiver<Option<BlockHash>>,
     /// What pays whoever asks, if there is one.
     pub faucet: Option<Faucet>,
 }

@@ -51,7 +51,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cookie = Cookie::create(directory.path(), [1; 32]).unwrap();
         let metrics = Arc::new(Metrics::new(0, PathBuf::new()));
-        let (_, tips) = tokio::sync::watch::channel(params.chain_id());
+        let (_, tips) = tokio::sync::watch::channel(None);
         let parts = RpcParts {
             params,
             store,

@@ -3,6 +3,8 @@
 //! One task reads, answers and tells, and does one of them at a time. So a client that sends faster than it is answered, or
 //! reads more slowly than the chain moves, fills nothing but its own socket.
 
+use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -23,17 +25,17 @@ use super::events::{Follower, Subscription, steps_from};
 use super::limits::{MAX_MESSAGE_BYTES, PING_INTERVAL, READ_BUFFER_BYTES, SEND_TIMEOUT};
 use super::server::Place;
 
-/// Answers the request for a WebSocket and serves it on a task of its own, which keeps the connection's `place`, and that among WebSockets.
+/// Answers the request for a WebSocket and serves it on a task of its own, which keeps the connection's place and that among
+/// WebSockets.
 pub(super) fn open(
     endpoint: Arc<Endpoint>,
     access: Access,
-    place: (Place, OwnedSemaphorePermit),
+    place: (Place, Option<OwnedSemaphorePermit>),
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
     upgrade.read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0).on_upgrade(async move |socket| {
-        let tips = endpoint.rpc.tips.clone();
-        let session = Session { socket, endpoint, access, follower: Follower::default(), tips, heard: true };
+        let session = Session { socket, endpoint, access, follower: Follower::default(), heard: true };
         let (place, _permit) = place;
         session.serve(place).await;
     })
@@ -45,7 +47,6 @@ struct Session {
     endpoint: Arc<Endpoint>,
     access: Access,
     follower: Follower,
-    tips: watch::Receiver<BlockHash>,
     /// Whether anything came since the last ping.
     heard: bool,
 }
@@ -64,7 +65,7 @@ impl End {
 /// What happens next.
 enum Next {
     Message(Option<Result<Message, axum::Error>>),
-    Steps(Subscription, Vec<ChainStep>),
+    Steps(Vec<ChainStep>),
     Ping,
     Failed,
     Stopping,
@@ -76,19 +77,20 @@ impl Session {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick is at once.
         pings.tick().await;
+        let mut subscription = self.follower.get();
+        let mut steps = self.steps(subscription);
         loop {
             let next = tokio::select! {
+                // Begun once and kept, however much the client sends meanwhile.
+                read = &mut steps => read.map_or(Next::Failed, Next::Steps),
                 message = self.socket.recv() => Next::Message(message),
-                steps = next_steps(&self.endpoint.rpc, &self.follower, &mut self.tips) => match steps {
-                    Ok((subscription, steps)) => Next::Steps(subscription, steps),
-                    Err(_) => Next::Failed,
-                },
                 _ = pings.tick() => Next::Ping,
                 () = place.vacated() => Next::Stopping,
             };
+            let read = matches!(next, Next::Steps(_));
             let done = match next {
                 Next::Message(message) => self.take(message).await,
-                Next::Steps(subscription, steps) => self.tell(subscription, steps).await,
+                Next::Steps(steps) => self.tell(subscription, steps).await,
                 Next::Ping => self.ping().await,
                 Next::Failed => Err(End::because(close_code::ERROR, "the node failed; its log says why")),
                 Next::Stopping => Err(End::because(close_code::AWAY, "the node is stopping")),
@@ -100,7 +102,18 @@ impl Session {
                 }
                 return;
             }
+            if read || self.follower.get() != subscription {
+                subscription = self.follower.get();
+                steps = self.steps(subscription);
+            }
         }
+    }
+
+    fn steps(
+        &self,
+        subscription: Subscription,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<ChainStep>, RpcError>> + Send>> {
+        Box::pin(next_steps(Arc::clone(&self.endpoint.rpc), subscription, self.endpoint.rpc.tips.clone()))
     }
 
     async fn take(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
@@ -148,34 +161,33 @@ impl Session {
     }
 }
 
-/// The next steps for the client, as soon as there are any. Given up half-way, it has told and changed nothing.
+/// The next steps for a subscriber, as soon as there are any.
 async fn next_steps(
-    rpc: &Arc<Rpc>,
-    follower: &Follower,
-    tips: &mut watch::Receiver<BlockHash>,
-) -> Result<(Subscription, Vec<ChainStep>), RpcError> {
+    rpc: Arc<Rpc>,
+    subscription: Subscription,
+    mut tips: watch::Receiver<Option<BlockHash>>,
+) -> Result<Vec<ChainStep>, RpcError> {
     loop {
-        let subscription = follower.get();
-        let tip = *tips.borrow_and_update();
-        match subscription.cursor {
-            Some(cursor) if cursor != tip => {
-                let place = rpc.places.clone().acquire_owned().await.map_err(|_| RpcError::stopping())?;
-                let store = Arc::clone(&rpc.store);
-                let read = spawn_blocking(move || {
-                    let _place = place;
-                    steps_from(&store.snapshot()?, &cursor)
-                });
-                let steps =
-                    read.await.map_err(|error| RpcError::node_failure(format_args!("chain_events: {error}")))??;
-                if !steps.is_empty() {
-                    return Ok((subscription, steps));
-                }
+        let told = *tips.borrow_and_update();
+        if let (Some(cursor), Some(tip)) = (subscription.cursor, told)
+            && cursor != tip
+        {
+            let place = Arc::clone(&rpc.places).acquire_owned().await.map_err(|_| RpcError::stopping())?;
+            let store = Arc::clone(&rpc.store);
+            let read = spawn_blocking(move || {
+                let _place = place;
+                let snapshot = store.snapshot()?;
+                // Another tip on disk is about to be told, or none: the state is being made anew, and those steps are nobody's.
+                if snapshot.tip()?.hash == tip { steps_from(&snapshot, &cursor) } else { Ok(Vec::new()) }
+            });
+            let steps = read.await.map_err(|error| RpcError::node_failure(format_args!("chain_events: {error}")))??;
+            if !steps.is_empty() {
+                return Ok(steps);
             }
-            _ => {}
         }
         // Fails only where the engine has ended, and then there is nothing more to tell.
         if tips.changed().await.is_err() {
-            std::future::pending::<()>().await;
+            return pending().await;
         }
     }
 }

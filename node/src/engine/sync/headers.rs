@@ -157,6 +157,11 @@ impl HeaderSync {
 }
 
 impl Engine {
+    /// Asks peers again for chains that were found to be wrong.
+    pub(in crate::engine) fn forget_refutations(&mut self) {
+        self.net.peers.values_mut().for_each(|peer| peer.headers.refuted = Work::ZERO);
+    }
+
     /// The least work of a chain whose headers are kept: [`KEPT_TIP_WORKS`] blocks of the tip's own difficulty less than the
     /// tip, so that a fork near it is known before it overtakes, and never less than the configured minimum.
     pub(in crate::engine) fn kept_work(&self) -> Work {

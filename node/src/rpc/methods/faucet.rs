@@ -22,7 +22,16 @@ pub(super) fn pay(call: &mut Call) -> Result<FaucetPaid, RpcError> {
     if to == from {
         return Err(call.refuse("this is the faucet's own address"));
     }
-    let Some(mut paid) = faucet.open() else {
+    let too_soon = |wait: u64| {
+        let message = "an address is paid once an hour, and only so many are paid in a minute";
+        RpcError::new(ErrorCode::TooSoon, message, format_args!("ask again in {} s", wait.div_ceil(1000)))
+    };
+    // Whoever has to wait takes nobody's turn.
+    let now = call.engine(|_, now| now)?;
+    if let Some(wait) = faucet.book().wait(now, &to) {
+        return Err(too_soon(wait));
+    }
+    let Some(_turn) = faucet.turn() else {
         return Err(RpcError::new(ErrorCode::Busy, "another payment is being made", "ask again in a moment"));
     };
     // The engine's own snapshot, so that the nonce after what waits and that of the state belong to one moment.
@@ -30,10 +39,8 @@ pub(super) fn pay(call: &mut Call) -> Result<FaucetPaid, RpcError> {
         let mempool = engine.mempool();
         (Arc::clone(engine.snapshot()), mempool.pending_nonce(&from, 0), mempool.min_fee_rate(now), now)
     })?;
-    if let Some(wait) = paid.wait(now, &to) {
-        let message = "an address is paid once an hour, and only so many are paid in a minute";
-        let next = format_args!("ask again in {} s", wait.div_ceil(1000));
-        return Err(RpcError::new(ErrorCode::TooSoon, message, next));
+    if let Some(wait) = faucet.book().wait(now, &to) {
+        return Err(too_soon(wait));
     }
     let nonce = pending.max(account::read(&snapshot, &from)?.nonce);
     let (amount, fee) = (faucet.amount(), fee_at(rate, MIN_TRANSACTION_BYTES as u64));
@@ -44,7 +51,7 @@ pub(super) fn pay(call: &mut Call) -> Result<FaucetPaid, RpcError> {
     let txid = checked.txid();
     match call.reach(call.rpc.mailbox.submit_transaction(checked))? {
         Ok(_) => {
-            paid.note(now, to);
+            faucet.book().note(now, to);
             Ok(FaucetPaid { txid, from: call.rpc.address(&from), amount, fee })
         }
         Err(Refusal::Admission(AdmissionError::Overspend { .. } | AdmissionError::SenderBelowReserve { .. })) => {
