@@ -113,7 +113,7 @@ find_programs() {
         [ -z "${DRYSTONE_BIN:-}" ] || die "there is no $program in $BIN" "build it, or leave out DRYSTONE_BIN"
         command -v cargo >/dev/null || die "no Rust to build the programs with" "install it from https://rustup.rs"
         echo "building the programs"
-        (cd "$ROOT" && cargo build --release --locked -p drystone-node -p drystone-wallet --bins) ||
+        (cd "$ROOT" && cargo build --release --locked) ||
             die "the programs cannot be built" "cargo build --release --locked"
     done
     BIN=$(cd "$BIN" && pwd)

@@ -31,7 +31,8 @@ pub fn binary(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let directory = BUILT.get_or_init(|| {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let arguments = ["build", "--quiet", "--locked", "-p", "drystone-node", "-p", "drystone-wallet", "--bins"];
+        // The whole workspace, as the tests themselves are built: other choices would turn on other features, and build all anew.
+        let arguments = ["build", "--quiet", "--locked", "--workspace", "--bins"];
         let built = Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).status();
         assert!(built.is_ok_and(|status| status.success()), "the programs cannot be built");
         // Test programs stand in target/<profile>/deps, the programs themselves one above. Tests run unoptimised.
