@@ -5,7 +5,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
+
+/// A checked file ends with the SHA-256 of the rest.
+const CHECKSUM_BYTES: usize = 32;
 
 /// Writes a file that must not exist yet, readable by its owner only. After a crash it is there in full or not at all.
 ///
@@ -46,6 +50,24 @@ pub(crate) fn read_to_cap(stream: impl Read, cap: usize) -> io::Result<Vec<u8>> 
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {cap} bytes")));
     }
     Ok(bytes)
+}
+
+/// Reads what [`replace_checked`] wrote, at most `cap` bytes; nothing if it is not there in full or is damaged.
+pub(crate) fn read_checked(path: &Path, cap: usize) -> Option<Vec<u8>> {
+    let mut bytes = read_capped(path, cap + CHECKSUM_BYTES).ok()?;
+    let (content, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
+    if Sha256::digest(content)[..] != checksum[..] {
+        return None;
+    }
+    bytes.truncate(bytes.len() - CHECKSUM_BYTES);
+    Some(bytes)
+}
+
+/// As [`replace`], with a checksum behind it.
+pub(crate) fn replace_checked(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
+    let checksum = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&checksum);
+    replace(path, &bytes)
 }
 
 /// Writes and flushes a temporary file beside `path`, creating its directory if need be. Returns its path.

@@ -19,7 +19,6 @@ use drystone_core::params::ChainKind;
 use drystone_core::pow::Work;
 use drystone_core::state::Account;
 use drystone_core::validation::ContextFailure;
-use sha2::{Digest, Sha256};
 
 use crate::chain::Chain;
 use crate::error::{ExitCode, Failure};
@@ -32,8 +31,6 @@ const BATCH: u64 = 1000;
 const MAX_TRIES: u32 = 5;
 /// A node whose chain has less work than we have checked may be late by this many blocks' work, and not by more.
 const MAX_LAG: usize = 10;
-/// The file ends with the SHA-256 of the rest.
-const CHECKSUM_BYTES: usize = 32;
 
 /// The checked chain.
 pub(crate) struct Headers<'a> {
@@ -82,6 +79,16 @@ impl<'a> Headers<'a> {
     /// Whether the block `hash` stands at `height` in the checked chain, and not too deep to be remembered.
     pub(crate) fn contains(&self, height: u64, hash: BlockHash) -> bool {
         self.verified.header_at(height).is_some_and(|header| header.hash() == hash)
+    }
+
+    /// The block at `height` of the checked chain, if it is not too deep to be remembered.
+    pub(crate) fn hash_at(&self, height: u64) -> Option<BlockHash> {
+        self.verified.header_at(height).map(|header| header.hash())
+    }
+
+    /// Whether no chain with more work was checked before: on one with less, what is missing may just not have come yet.
+    pub(crate) fn is_heaviest(&self) -> bool {
+        self.tip().work() >= self.best.work()
     }
 
     /// An account as the node's tip has it, and that tip, checked from genesis.
@@ -190,20 +197,12 @@ fn fetch(client: &mut Client, from: u64, count: u64) -> Result<Vec<Header>, RpcE
 
 /// The headers that a file keeps, if it is there and whole.
 fn read_cache(path: &Path) -> Option<HeaderCache> {
-    let bytes = files::read_capped(path, HeaderCache::MAX_BYTES + CHECKSUM_BYTES).ok()?;
-    let (cache, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
-    if Sha256::digest(cache)[..] != checksum[..] {
-        return None;
-    }
-    decode(cache).ok()
+    decode(&files::read_checked(path, HeaderCache::MAX_BYTES)?).ok()
 }
 
 /// Keeps the newest headers. Losing them costs time only, so a full or read-only disk stops nobody.
 fn write_cache(path: &Path, verified: &HeaderChain) {
-    let mut bytes = encode(&verified.to_cache());
-    let checksum = Sha256::digest(&bytes);
-    bytes.extend_from_slice(&checksum);
-    let _ = files::replace(path, &bytes);
+    let _ = files::replace_checked(path, encode(&verified.to_cache()));
 }
 
 fn bad_header(error: &LightError) -> Failure {

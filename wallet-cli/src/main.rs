@@ -4,7 +4,7 @@
 //! genesis holds, from what the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
 //! words stand for; [`rpc`] asks nodes, [`headers`] believes only the work that it has checked from genesis, and [`nodes`]
 //! the heaviest of all chains that were told. [`payment`] makes a payment of all that, after what is [`waiting`], and [`outcome`]
-//! says what came of it; [`document`] is what travels in files. [`strength`] warns of new passwords, [`qr`] draws addresses.
+//! says what came of it; [`seen`] remembers what a reorganisation may take away; [`document`] is what travels in files. [`strength`] warns of new passwords, [`qr`] draws addresses.
 //! [`commands`] put these together, and either report or fail with a [`error::Failure`].
 
 mod account;
@@ -24,6 +24,7 @@ mod password;
 mod payment;
 mod qr;
 mod rpc;
+mod seen;
 mod strength;
 #[cfg(test)]
 mod testing;

@@ -101,7 +101,8 @@ pub(crate) fn command(node: &FakeNode, directory: &Path, line: &str) -> Cli {
     Cli::parse_from(arguments)
 }
 
-/// A chain and its state, as a node has them.
+/// A chain and its state, as a node has them. A clone is a fork.
+#[derive(Clone)]
 pub(crate) struct Ledger {
     /// The chain.
     pub(crate) chain: Chain,

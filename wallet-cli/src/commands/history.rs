@@ -18,6 +18,7 @@ use crate::error::{ExitCode, Failure};
 use crate::headers::Headers;
 use crate::nodes;
 use crate::rpc::Client;
+use crate::seen::{self, Mark, Memory};
 use crate::waiting;
 
 /// How often the tip may move while the pages are read.
@@ -40,10 +41,16 @@ pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Res
     let chain = Chain::of_node(options, &mut client)?;
     let account = account::named_or_own(options, address, &chain)?;
     let address = account::address(&account, &chain);
-    let mut headers = Headers::load(&chain, &options.data_dir()?);
+    let directory = options.data_dir()?;
+    let mut headers = Headers::load(&chain, &directory);
     for _ in 0..MAX_TRIES {
         let proved = nodes::prove(&mut client, &mut headers, &account)?;
         let Some(events) = entries(&mut client, &address, &proved)? else { continue };
+        let contradicts =
+            |event: &&AccountEvent| headers.hash_at(event.height).is_some_and(|hash| hash != event.block_hash);
+        if let Some(event) = events.iter().find(contradicts) {
+            return Err(false_list(format!("at height {} the checked chain has another block", event.height)));
+        }
         let lines = running(events, &account, &chain, proved.tip.height()).map_err(false_list)?;
         let last = lines.iter().rev().find_map(|line| line.balance).unwrap_or(allocation(&account, &chain));
         if last != proved.account.balance {
@@ -56,7 +63,18 @@ pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Res
             return Err(false_list(format!("it has {paid} payments, and {} are proved", proved.account.nonce)));
         }
         let waiting = waiting::listed(&mut client, &account, &chain)?;
-        return Ok(report(&address, &proved, &lines, &waiting, limit));
+        let mut reorganised = (Vec::new(), 0);
+        if headers.is_heaviest() {
+            let confirmed = seen::payments(lines.iter().map(|line| &line.event));
+            let waiting: Vec<_> = waiting.iter().map(|entry| entry.transaction.clone()).collect();
+            let memory = Memory::load(&chain, &account, &directory, headers.hash_at(1));
+            reorganised = memory.marks(&mut client, &address, &confirmed, &waiting, limit)?;
+            // What was not told stays as it was, to be told.
+            if reorganised.1 == 0 {
+                memory.keep(confirmed, &reorganised.0, proved.tip.height());
+            }
+        }
+        return Ok(report(&address, &proved, &lines, &waiting, &reorganised, limit));
     }
     let what = format!("the node's chain changed {MAX_TRIES} times while it was read");
     Err(Failure::new(ExitCode::BadAnswer, what, "run the command again, or ask another node with --rpc URL"))
@@ -149,13 +167,27 @@ fn check(event: &AccountEvent, account: &AccountId, chain: &Chain, tip: u64) -> 
     if role == Some(event.role) { Ok(()) } else { wrong("has another role than its addresses give it") }
 }
 
-fn report(address: &str, proved: &nodes::Proved, lines: &[Line], waiting: &[MempoolEntry], limit: usize) -> Report {
+fn report(
+    address: &str,
+    proved: &nodes::Proved,
+    lines: &[Line],
+    waiting: &[MempoolEntry],
+    (marks, more): &(Vec<Mark>, usize),
+    limit: usize,
+) -> Report {
     let mut text = format!(
         "{} stones at {address}, height {}, {} entries, newest first\n",
         proved.account.balance.to_stones(),
         proved.tip.height(),
         lines.len()
     );
+    for mark in marks {
+        text += &mark.text();
+        text.push('\n');
+    }
+    if *more > 0 {
+        text += &format!("{more} more reorganised ones: see them with --limit {}\n", marks.len() + more);
+    }
     for entry in waiting {
         let MempoolEntry { transaction, score, .. } = entry;
         let gap = if score.is_some() { "" } else { ", for one with a lower nonce" };
@@ -189,6 +221,7 @@ fn report(address: &str, proved: &nodes::Proved, lines: &[Line], waiting: &[Memp
         "balance": proved.account.balance,
         "height": proved.tip.height(),
         "hash": proved.tip.hash(),
+        "reorganised": marks.iter().map(Mark::json).collect::<Vec<Value>>(),
         "waiting": waiting,
         "entries": entries,
         "older": lines.len().saturating_sub(limit),
