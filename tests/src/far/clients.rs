@@ -85,18 +85,21 @@ pub fn run(plan: &Plan, archive: impl FnOnce() -> Archive, program: &Path, root:
     for during in &plan.during {
         let root = root.join(format!("{during:?}"));
         // A server beside the node, on the other core, where it fetches from one.
-        let server = archive.as_ref().filter(|_| *during == During::Syncing).map(|archive| {
-            (archive, archive.serve(Machine::Here, program, &root.join("server"), None))
-        });
+        let server = archive
+            .as_ref()
+            .filter(|_| *during == During::Syncing)
+            .map(|archive| (archive, archive.serve(Machine::Here, program, &root.join("server"), None)));
         let genesis = match &server {
             Some((archive, _)) => archive.genesis.clone(),
             None => write_genesis(&root, &mined()),
         };
         let peers = server.iter().map(|(_, server)| server.p2p).collect();
-        let mut start = Start { program: program.to_owned(), root: root.join("node"), genesis, peers, ..Start::default() };
+        let mut start =
+            Start { program: program.to_owned(), root: root.join("node"), genesis, peers, ..Start::default() };
         if *during == During::Mining {
             let threads = available_parallelism().map_or(1, usize::from);
-            start.arguments = ["--threads", &threads.to_string(), "--mine", &address(&mined(), 0)].map(str::to_owned).to_vec();
+            start.arguments =
+                ["--threads", &threads.to_string(), "--mine", &address(&mined(), 0)].map(str::to_owned).to_vec();
         }
         let mut node = Node::start(Machine::Here, &start);
         good &= measure(plan, *during, &mut node);
