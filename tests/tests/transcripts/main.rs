@@ -14,7 +14,33 @@ struct Typing {
     instead: &'static [(&'static str, &'static str)],
     /// Commands that are not typed, each with the reason.
     left_out: &'static [(&'static str, &'static str)],
+    /// What has a program read the configuration files of the page.
+    read_toml: &'static str,
 }
+
+/// A node takes the file if it gets as far as its note.
+const NODE_READS: &str = "\
+read_toml() {
+    cat >read.toml
+    LISTEN='--listen 127.0.0.1:0'
+    if grep -q '^ *listen' read.toml; then LISTEN=; fi
+    drystone-node run --config read.toml --data-dir read --rpc 127.0.0.1:0 $LISTEN --log error &
+    for _ in $(seq 1200); do
+        if [ -e read/node.json ] || ! kill -0 $! 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    TAKEN=0
+    [ -e read/node.json ] || TAKEN=1
+    { kill -KILL $!; wait $!; } 2>/dev/null
+    rm -rf read
+    return $TAKEN
+}
+";
+
+/// The wallet keeps the file, and the rest of the page goes by it.
+const WALLET_READS: &str = "\
+read_toml() { mkdir -p ~/.drystone && cat >~/.drystone/wallet.toml && drystone-wallet address; }
+";
 
 const README: Typing = Typing {
     page: include_str!("../../../README.md"),
@@ -23,6 +49,7 @@ const README: Typing = Typing {
         ("cargo build --release --locked && target/release/drystone-node dev", "it has built what is tested here"),
         ("bash scripts/test.sh", "it runs this test"),
     ],
+    read_toml: "",
 };
 
 const OPERATIONS: Typing = Typing {
@@ -35,6 +62,11 @@ const OPERATIONS: Typing = Typing {
         ),
         ("--listen 0.0.0.0:8646", "--listen 127.0.0.1:0"),
         ("--peer node.example:8646", "--peer 127.0.0.1:1"),
+        ("listen = \"0.0.0.0:8646\"", "listen = \"127.0.0.1:0\""),
+        ("\"node.example:8646\", \"192.0.2.7:8646\"", "\"127.0.0.1:1\""),
+        // Not beside the node of the main chain, which is then the only one in its home.
+        ("dev --faucet 10", "dev --data-dir faucet --faucet 10"),
+        ("http://127.0.0.1:8645/rpc", "http://$DRYSTONE_RPC/rpc"),
     ],
     left_out: &[
         ("cargo build --release --locked", "it has built what is tested here"),
@@ -42,16 +74,22 @@ const OPERATIONS: Typing = Typing {
             "install -m 755 target/release/drystone-node target/release/drystone-wallet /usr/local/bin/",
             "it would change this machine",
         ),
+        (
+            "drystone-node run --config /etc/drystone.toml 2>>/var/log/drystone/node.log",
+            "it needs the files of a service",
+        ),
     ],
+    read_toml: NODE_READS,
 };
 
 const WALLET: Typing = Typing {
     page: include_str!("../../../docs/WALLET.md"),
-    instead: &[],
+    instead: &[("alice = \"dry1…\"", "alice = \"$(drystone-wallet --account 1 address)\"")],
     left_out: &[(
         "drystone-wallet --rpc http://a:8645,http://b:8645,http://c:8645 balance tdry1…",
         "one of its nodes lies, which no program here does: the tests of wallet-cli/src/nodes.rs have such nodes",
     )],
+    read_toml: WALLET_READS,
 };
 
 /// Types a whole page.
@@ -63,7 +101,7 @@ fn type_out(typing: &Typing) {
     for (words, _) in typing.instead {
         assert!(steps.iter().any(|step| step.command.contains(words)), "it is not on the page any more: {words}");
     }
-    let mut shell = Shell::new();
+    let mut shell = Shell::new(typing.read_toml);
     let typed = |step: &&Step| !typing.left_out.iter().any(|(command, _)| step.command == *command);
     for step in steps.iter().filter(typed) {
         let command = typing.instead.iter().fold(step.command.clone(), |line, (from, to)| line.replace(from, to));

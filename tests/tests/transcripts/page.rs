@@ -3,7 +3,10 @@
 use drystone_tests::pattern::shows;
 
 /// Blocks that hold no commands.
-const NO_COMMANDS: [&str; 4] = ["ini", "json", "text", "toml"];
+const NO_COMMANDS: [&str; 2] = ["json", "text"];
+
+/// Blocks that are files: the shell has a command for each kind, `read_toml` for instance, that has a program read it.
+const FILES: [&str; 2] = ["ini", "toml"];
 
 /// A command with the lines that it must print, in order, with others between them.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +15,7 @@ pub(crate) struct Step {
     pub(crate) expected: Vec<String>,
 }
 
-/// Every command of every block: after `$ ` in `console` blocks, each line in `sh` blocks.
+/// Every command of every block: after `$ ` in `console` blocks, each line in `sh` blocks, one for a whole file.
 ///
 /// # Panics
 /// If a block is of a kind that nobody knows how to read.
@@ -22,14 +25,27 @@ pub(crate) fn steps(page: &str) -> Vec<Step> {
     for line in page.lines() {
         // Blocks within lists are indented.
         if let Some(word) = line.trim_start().strip_prefix("```") {
+            let file = kind.unwrap_or(word);
+            if FILES.contains(&file) {
+                match kind {
+                    None => steps.push(Step { command: format!("read_{file} <<END\n"), expected: Vec::new() }),
+                    Some(_) => steps.last_mut().expect("it was opened").command.push_str("END"),
+                }
+            }
             kind = if kind.is_none() { Some(word) } else { None };
-            let known = kind.is_none_or(|kind| ["console", "sh"].contains(&kind) || NO_COMMANDS.contains(&kind));
+            let known = kind.is_none_or(|kind| {
+                ["console", "sh"].contains(&kind) || NO_COMMANDS.contains(&kind) || FILES.contains(&kind)
+            });
             assert!(known, "a block of kind {word:?}: is it typed?");
             continue;
         }
         let command = match kind {
             Some("console") => line.strip_prefix("$ "),
             Some("sh") => Some(line),
+            Some(kind) if FILES.contains(&kind) => {
+                steps.last_mut().expect("it was opened").command.push_str(&format!("{line}\n"));
+                continue;
+            }
             _ => continue,
         };
         match command {
@@ -60,8 +76,9 @@ fn a_page_is_read_in_order() {
         command: command.into(),
         expected: expected.iter().map(|line| (*line).into()).collect(),
     };
-    assert_eq!(steps(page), [step("make", &[]), step("one", &["first", "last"]), step("two", &[])]);
-    let one = &steps(page)[1];
+    let file = "read_toml <<END\n  a = 1\nEND";
+    assert_eq!(steps(page), [step("make", &[]), step(file, &[]), step("one", &["first", "last"]), step("two", &[])]);
+    let one = &steps(page)[2];
     assert_eq!(missing(one, "first\nmore\nlast\n"), None);
     assert_eq!(missing(one, "last\nfirst\n"), Some(&"last".into()));
 }

@@ -25,6 +25,9 @@ const ENDED: &str = "--- ended with ";
 const PRELUDE: &str = "\
 NODES=
 end_nodes() { [ -z \"$NODES\" ] || { kill -s $1 $NODES; wait $NODES; NODES=; true; } 2>/dev/null; }
+read_ini() {
+    sed -n 's/^ExecStart=//p' | while read -r program flags; do ${program##*/} $flags --help >/dev/null || return 1; done
+}
 ";
 
 pub(crate) struct Shell {
@@ -38,7 +41,8 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(crate) fn new() -> Shell {
+    /// A shell that knows `functions` beside.
+    pub(crate) fn new(functions: &str) -> Shell {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = |name: &str| directory.path().join(name);
         for name in ["home", "work", "bin"] {
@@ -66,7 +70,7 @@ impl Shell {
         command.env("DRYSTONE_BIN", node.parent().expect("a program lies in a directory"));
         let mut bash = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("bash");
         let mut input = bash.stdin.take().expect("it was asked for");
-        input.write_all(PRELUDE.as_bytes()).expect("a running shell");
+        input.write_all(format!("{PRELUDE}{functions}").as_bytes()).expect("a running shell");
         let output = bash.stdout.take().expect("it was asked for");
         let (sender, lines) = channel();
         thread::spawn(move || {

@@ -16,7 +16,7 @@ pub(crate) fn run(options: &Options, draw: bool) -> Result<Report, Failure> {
         return Err(Failure::new(
             ExitCode::Usage,
             "--qr draws for people, --json prints for programs",
-            "leave out one",
+            "leave out --qr or --json",
         ));
     }
     let chain = chain(options)?;
