@@ -9,6 +9,7 @@ use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use serde_json::{Value, json};
 
 const BODIES: TableDefinition<&[u8; 40], &[u8]> = TableDefinition::new("bodies");
+const UNDO: TableDefinition<&[u8; 40], &[u8]> = TableDefinition::new("undo");
 const LEAVES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("leaves");
 const HISTORY: TableDefinition<&[u8; 9], &[u8; 32]> = TableDefinition::new("history");
 const ACCOUNTS: TableDefinition<&[u8; 44], &[u8; 1]> = TableDefinition::new("accounts");
@@ -16,6 +17,9 @@ const ACCOUNTS: TableDefinition<&[u8; 44], &[u8; 1]> = TableDefinition::new("acc
 const HEIGHT: u64 = 12;
 /// A pass every four seconds or so.
 const QUICK: [&str; 2] = ["--scrub-days", "0.00005"];
+
+/// What the log says where a state is made anew.
+const REPAIR: &str = "state on disk is damaged, making it anew";
 
 fn info(node: &Node) -> Value {
     node.call("node_info", json!([])).unwrap()
@@ -46,10 +50,20 @@ fn rot(root: &Path, change: impl FnOnce(&WriteTransaction)) {
 }
 
 fn rot_body(file: &WriteTransaction, height: u64) {
-    let mut bodies = file.open_table(BODIES).unwrap();
+    rot_of_block(file, BODIES, height);
+}
+
+fn rot_of_block(file: &WriteTransaction, table: TableDefinition<&[u8; 40], &[u8]>, height: u64) {
+    let mut records = file.open_table(table).unwrap();
     let of_height = |key: &[u8; 40]| key[..8] == height.to_be_bytes();
-    let key = bodies.iter().unwrap().map(|entry| *entry.unwrap().0.value()).find(of_height).unwrap();
-    bodies.insert(&key, [7; 9].as_slice()).unwrap();
+    let key = records.iter().unwrap().map(|entry| *entry.unwrap().0.value()).find(of_height).unwrap();
+    records.insert(&key, [7; 9].as_slice()).unwrap();
+}
+
+/// Changes what an account has; nothing reads it before the scrub does.
+fn rot_leaf(file: &WriteTransaction) {
+    let key = StateKey::account(&SecretKey::dev(4).account());
+    file.open_table(LEAVES).unwrap().insert(&key.0, [1; 16].as_slice()).unwrap();
 }
 
 fn log(root: &Path) -> String {
@@ -92,8 +106,7 @@ fn what_rotted_is_found_and_mended_while_the_node_runs() {
     rot(root, |file| {
         let node = *file.open_table(HISTORY).unwrap().first().unwrap().unwrap().0.value();
         file.open_table(HISTORY).unwrap().insert(&node, &[7; 32]).unwrap();
-        let key = StateKey::account(&SecretKey::dev(4).account());
-        file.open_table(LEAVES).unwrap().insert(&key.0, [1; 16].as_slice()).unwrap();
+        rot_leaf(file);
     });
     let second = second_node(root, &first, &QUICK);
     eventually("the state is made anew", || {
@@ -145,4 +158,93 @@ fn a_body_that_nobody_has_stays_missing_and_the_chain_goes_on() {
     node.call("mining_generate", json!([1, to])).unwrap();
     let after = info(&node);
     assert_eq!((&after["height"], &after["scrub"]["damaged"]), (&json!(HEIGHT + 1), &json!(1)));
+}
+
+/// Waits until the node says that its state was made anew, on its whole chain.
+fn await_whole(node: &Node, root: &Path) {
+    eventually("the state is made anew", || {
+        let info = info(node);
+        let whole = info["repairing"] == json!(false) && info["height"] == json!(HEIGHT);
+        (whole && log(root).contains("state is whole again")).then_some(())
+    });
+}
+
+#[test]
+fn an_undo_is_made_anew_with_the_state_and_after_its_body() {
+    let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [first, second] = two_nodes([roots[0].path(), roots[1].path()]);
+    let root = roots[1].path();
+    second.stop();
+    rot(root, |file| rot_of_block(file, UNDO, 5));
+    let alone = Node::start(root, &[&["dev", "--threads", "0"], &QUICK[..]].concat());
+    await_whole(&alone, root);
+    alone.stop();
+    assert_verified(root);
+
+    // A body that is damaged further on, where the scrub may not have been yet, holds it up as well.
+    rot(root, |file| {
+        rot_of_block(file, UNDO, 5);
+        rot_body(file, 5);
+        rot_body(file, 9);
+    });
+    let _ = std::fs::remove_file(root.join("log"));
+    let second = second_node(root, &first, &QUICK);
+    await_whole(&second, root);
+    second.stop();
+    let log = log(root);
+    let begun = log.find(REPAIR).expect("a repair");
+    assert_eq!(log[..begun].matches("body that was damaged is whole again").count(), 2, "{log}");
+    assert_eq!(log.matches(REPAIR).count(), 1, "{log}");
+    assert_verified(root);
+}
+
+#[test]
+fn a_state_that_rotted_waits_for_the_body_without_which_the_chain_would_end() {
+    let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [first, second] = two_nodes([roots[0].path(), roots[1].path()]);
+    let root = roots[1].path();
+    second.stop();
+    // It may remember where the first was.
+    first.stop();
+    rot(root, |file| {
+        rot_leaf(file);
+        rot_body(file, 3);
+    });
+    let alone = Node::start(root, &[&["dev", "--threads", "0"], &QUICK[..]].concat());
+    eventually("all is read", || info(&alone)["scrub"]["last_pass"].is_u64().then_some(()));
+    let found = info(&alone);
+    assert_eq!((&found["height"], &found["repairing"]), (&json!(HEIGHT), &json!(false)), "{}", log(root));
+    assert!(log(root).contains("no state is made anew from the blocks before these bodies are had again"));
+    alone.stop();
+    assert!(!log(root).contains(REPAIR), "{}", log(root));
+
+    let first = Node::start(roots[0].path(), &["dev", "--threads", "0"]);
+    let second = second_node(root, &first, &QUICK);
+    await_whole(&second, root);
+    second.stop();
+    assert_verified(root);
+}
+
+#[test]
+fn an_undo_that_nothing_needs_takes_no_working_node_back_to_genesis() {
+    const FAR: u64 = 300;
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0"]);
+    let to = drystone_core::address::encode_address("tdry", &SecretKey::dev(1).account());
+    node.call("mining_generate", json!([FAR, to])).unwrap();
+    node.stop();
+    rot(root.path(), |file| rot_of_block(file, UNDO, 2));
+    let node = Node::start(root.path(), &[&["dev", "--threads", "0"], &QUICK[..]].concat());
+    eventually("all is read", || info(&node)["scrub"]["last_pass"].is_u64().then_some(()));
+    let found = info(&node);
+    assert_eq!((&found["height"], &found["repairing"]), (&json!(FAR), &json!(false)));
+    assert!(found["scrub"]["damaged"].as_u64() >= Some(1), "{found}");
+    node.stop();
+    let log = log(root.path());
+    assert!(log.contains("undo of block") && log.contains("run: drystone-node verify --repair"), "{log}");
+    assert!(!log.contains(REPAIR), "{log}");
+    let verify = ["verify", "--repair", "--data-dir"];
+    let repaired = run(program("drystone-node", root.path()).args(verify).arg(root.path().join("data")));
+    assert!(repaired.stdout.contains(&format!("height {FAR} to {FAR}\n")), "{repaired:?}");
+    assert_verified(root.path());
 }

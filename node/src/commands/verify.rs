@@ -10,7 +10,9 @@ use drystone_core::params::ChainParams;
 use drystone_core::subsidy::subsidies_through;
 use drystone_node::engine::message::Input;
 use drystone_node::engine::{self, Engine};
-use drystone_node::store::{Snapshot, Store, StoreError, StoreOptions, VerifyFailure, VerifyReport, replay, verify};
+use drystone_node::store::{
+    Record, Snapshot, Store, StoreError, StoreOptions, VerifyFailure, VerifyReport, replay, verify,
+};
 
 use crate::cli::VerifyOptions;
 use crate::clock::now;
@@ -82,14 +84,16 @@ fn beyond_repair(file: &Path, failure: impl fmt::Display) -> Failure {
 
 /// Makes anew what is damaged, the cheap way first; how it was done, and what to print now that all agrees.
 fn repair(store: &Arc<Store>, params: &ChainParams) -> Result<(String, String), VerifyFailure> {
-    if let Ok(lost) = derive(store, params)
-        && let Ok(text) = check(store, params)
-    {
-        let bodies = match lost {
-            0 => String::new(),
-            _ => format!("; damaged bodies dropped: {lost}, which the node asks of peers"),
-        };
-        return Ok((format!("from the state's leaves, the headers and the bodies{bodies}"), text));
+    match derive(store, params).and_then(|lost| Ok((lost, check(store, params)?))) {
+        Ok((lost, text)) => {
+            let bodies = match lost {
+                0 => String::new(),
+                _ => format!("; damaged bodies dropped: {lost}, which the node asks of peers"),
+            };
+            return Ok((format!("from the state's leaves, the headers and the bodies{bodies}"), text));
+        }
+        Err(failure) if !is_mended_by_replay(&failure) => return Err(failure),
+        Err(_) => {}
     }
     let height = |store: &Store| store.snapshot().and_then(|snapshot| snapshot.tip()).map(|tip| tip.height);
     let from = height(store);
@@ -105,14 +109,30 @@ fn repair(store: &Arc<Store>, params: &ChainParams) -> Result<(String, String), 
 }
 
 /// Makes anew what follows from the state's leaves, the headers and the bodies, and drops bodies that rotted; how many.
-fn derive(store: &Store, params: &ChainParams) -> Result<u64, StoreError> {
+fn derive(store: &Store, params: &ChainParams) -> Result<u64, VerifyFailure> {
     let lost = store.drop_rotten_bodies(params)?;
     store.rebuild_history()?;
-    store.rebuild_pages()?;
-    if lost == 0 {
-        store.rebuild_indexes()?;
+    let required = store.snapshot()?.tip()?.header.state_root;
+    let found = store.rebuild_pages(&required)?;
+    if found != required {
+        return Err(VerifyFailure::StateRoot { required, found });
     }
+    store.rebuild_indexes()?;
     Ok(lost)
+}
+
+/// Whether the blocks say it better than what is on disk. A replay ends below the first body that is not held, so it is not
+/// tried for what it does not mend.
+fn is_mended_by_replay(failure: &VerifyFailure) -> bool {
+    use VerifyFailure as V;
+    match failure {
+        V::Store(StoreError::Rotten(record)) => {
+            matches!(record, Record::Header(_) | Record::Main(_) | Record::Undo(_) | Record::Leaf(_) | Record::Tip(_))
+        }
+        V::Store(_) | V::NotHeld(_) | V::Index(_) | V::IndexCount { .. } => false,
+        V::Page(_) | V::PageCount { .. } | V::HistoryNode(_) | V::HistoryCount { .. } => false,
+        _ => true,
+    }
 }
 
 fn open(data: &DataDir, params: &ChainParams, check_file: bool) -> Result<Store, StoreError> {
@@ -252,6 +272,7 @@ mod tests {
     const PAGES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("pages");
     const HISTORY: TableDefinition<&[u8; 9], &[u8; 32]> = TableDefinition::new("history");
     const ACCOUNTS: TableDefinition<&[u8; 44], &[u8; 1]> = TableDefinition::new("accounts");
+    const TRANSACTIONS: TableDefinition<&[u8; 32], &[u8; 12]> = TableDefinition::new("transactions");
     const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
     /// Changes the file behind the back of everything that keeps it whole.
@@ -281,6 +302,22 @@ mod tests {
         bodies.insert(&key, [7; 9].as_slice()).unwrap();
     }
 
+    /// Takes away the body of the block at `height`, as a scrub or an earlier repair does.
+    fn drop_body(file: &WriteTransaction, height: u64) {
+        let of_height = |key: &[u8; 40]| key[..8] == height.to_be_bytes();
+        file.open_table(BODIES).unwrap().retain(|key, _| !of_height(key)).unwrap();
+    }
+
+    /// Adds a page that the tree does not have.
+    fn rot_pages(file: &WriteTransaction) {
+        file.open_table(PAGES).unwrap().insert([3; 2].as_slice(), [9; 5].as_slice()).unwrap();
+    }
+
+    /// Takes an account's entry for the block at height 1 away.
+    fn rot_index(file: &WriteTransaction) {
+        file.open_table(ACCOUNTS).unwrap().pop_first().unwrap().unwrap();
+    }
+
     /// Changes one byte of the header record of the block at `height`.
     fn rot_header(file: &WriteTransaction, height: u64, place: usize) {
         let hash = *file.open_table(MAIN).unwrap().get(&height.to_be_bytes()).unwrap().unwrap().value();
@@ -298,17 +335,13 @@ mod tests {
         let short = "repaired   from the blocks on disk, height 15 to 8: a block above is damaged";
         let unknown = "repaired   from the blocks on disk, height unknown to 14\n";
         type Change = fn(&WriteTransaction);
-        let table: [(&str, Change, &str); 18] = [
+        let table: [(&str, Change, &str); 26] = [
             ("a leaf", forge_money, replay),
             ("no leaf", |file| drop(file.open_table(LEAVES).unwrap().pop_last().unwrap()), replay),
-            (
-                "a page",
-                |file| drop(file.open_table(PAGES).unwrap().insert([3; 2].as_slice(), [9; 5].as_slice()).unwrap()),
-                cheap,
-            ),
+            ("a page", rot_pages, cheap),
             ("no history", |file| drop(file.open_table(HISTORY).unwrap().pop_first().unwrap()), cheap),
             ("history", |file| drop(file.open_table(HISTORY).unwrap().insert(&[9; 9], &[9; 32]).unwrap()), cheap),
-            ("no entry", |file| drop(file.open_table(ACCOUNTS).unwrap().pop_first().unwrap()), cheap),
+            ("no entry", rot_index, cheap),
             ("an entry", |file| drop(file.open_table(ACCOUNTS).unwrap().insert(&[9; 44], &[77]).unwrap()), cheap),
             ("no undo", |file| drop(file.open_table(UNDO).unwrap().pop_first().unwrap()), replay),
             (
@@ -322,6 +355,60 @@ mod tests {
             ("a body", |file| rot_body(file, 9), body),
             ("genesis' body", |file| rot_body(file, 0), cheap),
             (
+                "a body and an entry",
+                |file| {
+                    rot_body(file, 9);
+                    rot_index(file)
+                },
+                body,
+            ),
+            (
+                "a page, a body missing",
+                |file| {
+                    drop_body(file, 9);
+                    rot_pages(file)
+                },
+                cheap,
+            ),
+            (
+                "history, a body missing",
+                |file| {
+                    drop_body(file, 9);
+                    drop(file.open_table(HISTORY).unwrap().pop_first().unwrap())
+                },
+                cheap,
+            ),
+            (
+                "no entry, a body missing",
+                |file| {
+                    drop_body(file, 9);
+                    rot_index(file)
+                },
+                cheap,
+            ),
+            (
+                "a page and a body, another missing, and no index",
+                |file| {
+                    file.open_table(META).unwrap().insert("indexes", [0].as_slice()).unwrap();
+                    file.delete_table(TRANSACTIONS).unwrap();
+                    file.open_table(TRANSACTIONS).unwrap();
+                    file.delete_table(ACCOUNTS).unwrap();
+                    file.open_table(ACCOUNTS).unwrap();
+                    drop_body(file, 9);
+                    rot_body(file, 4);
+                    rot_pages(file)
+                },
+                body,
+            ),
+            (
+                "a height, a body missing",
+                |file| {
+                    rot_header(file, 9, 116);
+                    drop_body(file, 9);
+                },
+                short,
+            ),
+            (
                 "a body and the state",
                 |file| {
                     rot_body(file, 9);
@@ -330,8 +417,10 @@ mod tests {
                 short,
             ),
             ("a header", |file| rot_header(file, 9, 40), short),
-            ("a height", |file| rot_header(file, 9, 116), short),
-            ("a mark", |file| rot_header(file, 9, 156), short),
+            ("a height", |file| rot_header(file, 9, 116), replay),
+            ("a work", |file| rot_header(file, 9, 130), replay),
+            ("a mark", |file| rot_header(file, 9, 156), replay),
+            ("the tip's height", |file| rot_header(file, 15, 116), "height unknown to 15\n"),
             ("genesis' header", |file| rot_header(file, 0, 40), replay),
             ("the tip's header", |file| rot_header(file, 15, 40), unknown),
             (
@@ -348,6 +437,9 @@ mod tests {
             let options = VerifyOptions { repair: true, ..options };
             let text = execute(&options).unwrap_or_else(|failure| panic!("{name}: {failure}"));
             assert!(text.contains(how), "{name}: {text}");
+            if how == cheap || how == body {
+                assert!(text.contains(&format!("at height {HEIGHT}\n")), "{name}: {text}");
+            }
             let whole = execute(&VerifyOptions { repair: false, ..options }).unwrap();
             assert!(whole.starts_with("headers "), "{name}: {whole}");
         }

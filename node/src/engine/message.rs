@@ -234,7 +234,12 @@ pub enum Input {
     /// An address that was dialled cannot be reached.
     DialFailed(SocketAddr),
     /// Something on disk was found damaged by whoever reads it over.
-    Damaged(Damage),
+    Damaged {
+        /// What.
+        damage: Damage,
+        /// Whether every body of the main chain was read since and is whole: the state may be made anew from the blocks.
+        all_bodies: bool,
+    },
     /// The program is about to end: save what is worth saving.
     Shutdown,
 }

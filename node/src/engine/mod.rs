@@ -217,8 +217,8 @@ enum Waiting {
     Invalid(BlockHash, Refusal),
     /// A block that is to be judged again.
     Reconsider(Origin, BlockHash),
-    /// Something rotten on disk.
-    Damage(Damage),
+    /// Something rotten on disk; whether every body of the main chain was found whole since.
+    Damage { damage: Damage, all_bodies: bool },
     /// A body of the main chain that had rotted, under its header's root.
     LostBody(BlockHash, Box<Body>),
 }
@@ -290,7 +290,7 @@ impl Engine {
             Input::Done { id, done } => self.guard(|engine| engine.take_done(id, done))?,
             Input::Discovered(addresses) => self.discovered(&addresses),
             Input::DialFailed(address) => self.dial_failed(address),
-            Input::Damaged(damage) => self.note_damage(damage),
+            Input::Damaged { damage, all_bodies } => self.note_damage(damage, all_bodies),
             Input::Shutdown => {
                 self.save()?;
                 return Ok(std::mem::take(&mut self.outputs));
@@ -438,7 +438,7 @@ impl Engine {
                     let Some(record) = self.index.get(&self.snapshot, &hash)? else { return Ok(()) };
                     return self.invalidate(record, refusal);
                 }
-                Some(Waiting::Damage(damage)) => return self.mend(damage),
+                Some(Waiting::Damage { damage, all_bodies }) => return self.mend(damage, all_bodies),
                 Some(Waiting::LostBody(hash, body)) => return self.restore_body(hash, &body),
                 None => self.take_next()?,
             }

@@ -5,13 +5,15 @@
 //! connecting the blocks on disk again. A block whose body rotted ends that chain until the body is had again.
 //!
 //! What a scrub finds before anything needs it is mended in place where it can be: a body of the main chain is asked of a
-//! peer while the chain goes on above it, index entries are written again.
+//! peer while the chain goes on above it, index entries are written again. On a scrub's word the state is made anew from the
+//! blocks only if the scrub has read all of them: a node that works is not taken back to where a body is missing.
 
 use drystone_core::block::Body;
 use drystone_core::hash::BlockHash;
 use drystone_core::state::{Leaf, StateKey, StateView, history_root};
 
 use super::chain::Submission;
+use super::index::Index;
 use super::limits::{BODIES_MS, WAITING_INPUTS};
 use super::message::{ChainEvent, Output, PeerId};
 use super::session::Purpose;
@@ -27,6 +29,11 @@ pub(super) fn is_history_whole(snapshot: &Snapshot, height: u64) -> Result<bool,
     Ok(committed == (height > 0).then_some(computed))
 }
 
+/// Whether it is what a repair of the state makes anew.
+fn is_of_state(damage: &Damage) -> bool {
+    matches!(damage, Damage::State(_) | Damage::Undo { .. })
+}
+
 impl Engine {
     /// Starts to make anew what rotted. A fault that a new tree did not mend asks for the whole state anew; one during that
     /// is fatal: this disk cannot be trusted to hold anything.
@@ -38,6 +45,8 @@ impl Engine {
         };
         self.repairing = Some(remedy);
         self.update = None;
+        // This repair mends them as well.
+        self.waiting.retain(|waiting| !matches!(waiting, Waiting::Damage { damage, .. } if is_of_state(damage)));
         if let Some(Submission { origin, .. }) = self.submission.take() {
             self.refuse(origin, Refusal::Ours(reason.clone()));
         }
@@ -58,12 +67,14 @@ impl Engine {
     /// Writes the tree's pages anew from the leaves, and the history range from the headers; false where that does not make
     /// the state whole.
     fn rebuild_tree(&mut self) -> Result<bool, Fault> {
-        let root = match self.store.rebuild_history().and_then(|()| self.store.rebuild_pages()) {
+        let required = self.tip.header.state_root;
+        let rebuilt = self.store.rebuild_history().and_then(|()| self.store.rebuild_pages(&required));
+        self.refresh_snapshot()?;
+        let root = match rebuilt {
             Err(StoreError::Rotten(_)) => return Ok(false),
             root => root?,
         };
-        self.refresh_snapshot()?;
-        Ok(root == self.tip.header.state_root && is_history_whole(&self.snapshot, self.tip.height)?)
+        Ok(root == required && is_history_whole(&self.snapshot, self.tip.height)?)
     }
 
     /// Goes back to the genesis state, from which fork choice walks up again.
@@ -71,23 +82,33 @@ impl Engine {
         self.store.reset_state(&self.params)?;
         self.refresh_snapshot()?;
         self.tip = self.snapshot.tip()?;
+        // Headers that rotted were forgotten, with all that stood on them.
+        self.index = Index::new(self.snapshot.tips().collect::<Result<Vec<_>, _>>()?);
+        self.net.window.clear_path();
         Ok(())
     }
 
     /// Takes note of damage that was found on disk; it is mended once nothing else writes. What finds no room is found again.
-    pub(super) fn note_damage(&mut self, damage: Damage) {
-        if self.waiting.len() < WAITING_INPUTS {
-            self.waiting.push_back(Waiting::Damage(damage));
+    pub(super) fn note_damage(&mut self, damage: Damage, all_bodies: bool) {
+        let is_being_mended = self.repairing.is_some() && is_of_state(&damage);
+        if !is_being_mended && self.waiting.len() < WAITING_INPUTS {
+            self.waiting.push_back(Waiting::Damage { damage, all_bodies });
         }
     }
 
     /// Mends damage, or starts the repair that does.
-    pub(super) fn mend(&mut self, damage: Damage) -> Result<(), Fault> {
+    pub(super) fn mend(&mut self, damage: Damage, all_bodies: bool) -> Result<(), Fault> {
         match damage {
             // What is being made anew is not worth a look.
             _ if self.repairing.is_some() => Ok(()),
-            Damage::State(reason) => Err(Fault::state(reason)),
-            Damage::Undo(reason) => Err(Fault::Rotten { reason, remedy: Remedy::Replay }),
+            Damage::State(reason) if all_bodies => Err(Fault::state(reason)),
+            // The leaves may be sound. If not, nothing has changed, and whoever found it tells again.
+            Damage::State(_) => self.rebuild_tree().map(drop),
+            // Another repair may have been there first.
+            Damage::Undo { hash, .. } if all_bodies && !matches!(self.snapshot.undo(&hash), Ok(Some(_))) => {
+                Err(Fault::Rotten { reason: damage.to_string(), remedy: Remedy::Replay })
+            }
+            Damage::Undo { .. } => Ok(()),
             Damage::Body { height, hash } => self.mend_body(height, hash),
             Damage::Index { height, hash } => self.mend_index(height, hash),
             // Whoever found it has told.
@@ -137,7 +158,8 @@ impl Engine {
 
     /// Puts a lost body back, whose root was checked. The block was connected with it, so there is nothing else to check.
     pub(super) fn restore_body(&mut self, hash: BlockHash, body: &Body) -> Result<(), Fault> {
-        let record = self.record(&hash)?;
+        // A repair may have forgotten the header.
+        let Some(record) = self.index.get(&self.snapshot, &hash)? else { return Ok(()) };
         // Two peers may have been asked.
         if self.snapshot.has_body(&hash)? {
             return Ok(());

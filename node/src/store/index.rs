@@ -9,7 +9,7 @@ use super::error::{Record, StoreError};
 use super::snapshot::{read_body, read_header};
 use super::tables::{
     ACCOUNTS, BODIES, HEADERS, HistoryPlace, MAIN, META, META_INDEXES, Role, TRANSACTIONS, TransactionPlace,
-    account_key, height_key,
+    account_key, block_key, height_key,
 };
 
 /// Which indexes a store keeps.
@@ -119,7 +119,7 @@ pub(super) fn switch(
         accounts: wanted.accounts && !found.accounts,
     };
     if missing.transactions || missing.accounts {
-        build(transaction, missing, progress)?;
+        build(transaction, missing, Lacking::Rotten, progress)?;
     }
     if wanted != found {
         transaction.open_table(META)?.insert(META_INDEXES, [wanted.to_byte()].as_slice())?;
@@ -149,10 +149,20 @@ pub(super) fn clear_accounts(transaction: &WriteTransaction) -> Result<(), Store
     Ok(())
 }
 
+/// What a body of the main chain that is not held is to [`build`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacking {
+    /// A fault: the indexes are to be whole.
+    Rotten,
+    /// Left out: its entries, where they are, stay as they are.
+    Skipped,
+}
+
 /// Adds every block of the main chain above genesis, which moves nothing.
 pub(super) fn build(
     transaction: &WriteTransaction,
     missing: Indexes,
+    lacking: Lacking,
     progress: &impl Fn(f64),
 ) -> Result<(), StoreError> {
     let (main, headers) = (transaction.open_table(MAIN)?, transaction.open_table(HEADERS)?);
@@ -161,9 +171,33 @@ pub(super) fn build(
     for (entry, height) in main.range::<&[u8; 8]>(&height_key(1)..)?.zip(1..) {
         let hash = BlockHash(*entry?.1.value());
         let record = read_header(&headers, &hash)?.ok_or(StoreError::Rotten(Record::Header(hash)))?;
-        let body = read_body(&bodies, &record)?.ok_or(StoreError::Rotten(Record::Body(hash)))?;
-        add_block(transaction, missing, height, &body)?;
+        match read_body(&bodies, &record)? {
+            Some(body) => add_block(transaction, missing, height, &body)?,
+            None if lacking == Lacking::Skipped => {}
+            None => return Err(StoreError::Rotten(Record::Body(hash))),
+        }
         progress(height as f64 / blocks as f64);
     }
     Ok(())
+}
+
+/// Makes the indexes that are kept anew from the bodies of the main chain. Where some are not held, nothing else gives the
+/// entries of theirs, so the entries of the others are written again and all else stays as it is.
+pub(super) fn rebuild(transaction: &WriteTransaction, kept: Indexes) -> Result<(), StoreError> {
+    if !kept.transactions && !kept.accounts {
+        return Ok(());
+    }
+    let mut all_held = true;
+    {
+        let (main, bodies) = (transaction.open_table(MAIN)?, transaction.open_table(BODIES)?);
+        for (entry, height) in main.iter()?.zip(0..) {
+            let hash = BlockHash(*entry?.1.value());
+            all_held = all_held && bodies.get(&block_key(height, &hash))?.is_some();
+        }
+    }
+    if all_held {
+        clear_transactions(transaction)?;
+        clear_accounts(transaction)?;
+    }
+    build(transaction, kept, Lacking::Skipped, &|_| {})
 }

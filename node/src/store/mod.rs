@@ -21,13 +21,12 @@ mod tables;
 mod update;
 mod verify;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use drystone_core::hash::{BlockHash, StateRoot};
 use drystone_core::params::ChainParams;
-use drystone_core::pow::Work;
 use drystone_core::state::{self, MemoryState};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
@@ -72,8 +71,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the state, the main chain and the indexes back to genesis in a commit of its own. Sound headers and all bodies
-    /// stay, so that the blocks can be connected again from disk: the repair of a state that is rotten.
+    /// Takes the state, the main chain and the indexes back to genesis in a commit of its own. Headers that hash to their
+    /// keys and all bodies stay, so that the blocks can be connected again from disk: the repair of a state that is rotten.
     pub fn reset_state(&self, params: &ChainParams) -> Result<(), StoreError> {
         let transaction = begin_write(&self.database)?;
         reset_headers(&transaction, params)?;
@@ -113,13 +112,11 @@ impl Store {
         Ok(rotten.iter().filter(|(height, _)| *height > 0).count() as u64)
     }
 
-    /// Makes the indexes that are kept anew from the bodies of the main chain, all of which are needed, in a commit of its
-    /// own.
+    /// Makes the indexes that are kept anew from the bodies of the main chain, in a commit of its own. Where a body is not
+    /// held, the entries of its block stay as they are.
     pub fn rebuild_indexes(&self) -> Result<(), StoreError> {
         let transaction = begin_write(&self.database)?;
-        index::clear_transactions(&transaction)?;
-        index::clear_accounts(&transaction)?;
-        index::build(&transaction, self.indexes, &|_| {})?;
+        index::rebuild(&transaction, self.indexes)?;
         self.commit(transaction)
     }
 
@@ -156,9 +153,10 @@ impl Store {
         self.commit(transaction)
     }
 
-    /// Computes the pages of the state tree anew from the leaves, in a commit of its own, and returns the root, which
-    /// the caller holds against the tip's header: the repair of rotten pages, if the leaves are sound.
-    pub fn rebuild_pages(&self) -> Result<StateRoot, StoreError> {
+    /// Computes the pages of the state tree anew from the leaves, and returns the root: the repair of rotten pages, if the
+    /// leaves are sound. Commits only where they lead to the root that is `required`: pages that were whole are not made
+    /// to agree with a leaf that rotted.
+    pub fn rebuild_pages(&self, required: &StateRoot) -> Result<StateRoot, StoreError> {
         let snapshot = self.snapshot()?;
         let transaction = begin_write(&self.database)?;
         transaction.delete_table(tables::PAGES)?;
@@ -171,53 +169,58 @@ impl Store {
         })?;
         written?;
         drop(pages);
-        self.commit(transaction)?;
+        if root == *required {
+            self.commit(transaction)?;
+        }
         Ok(root)
     }
 }
 
-/// Notes of the main chain's blocks that they were connected once, forgets headers that rotted with all that stands on
-/// them, and lists the heads of the header tree anew.
+/// Walks the header tree up from genesis, forgets headers that rotted with all that stands on them, and lists its heads
+/// anew. What follows from a header's place is written again where it rotted: height and work from its parent, and of the
+/// main chain's blocks that they were connected once.
 fn reset_headers(transaction: &WriteTransaction, params: &ChainParams) -> Result<(), StoreError> {
     let main = transaction.open_table(tables::MAIN)?;
     let mut headers = transaction.open_table(tables::HEADERS)?;
     let genesis = open::genesis_record(params);
-    if !matches!(snapshot::read_header(&headers, &genesis.hash), Ok(Some(record)) if record == genesis) {
-        headers.insert(&genesis.hash.0, &genesis.to_bytes())?;
-    }
-    for entry in main.range::<&[u8; 8]>(&tables::height_key(1)..)? {
-        let hash = BlockHash(*entry?.1.value());
-        if let Ok(Some(record)) = snapshot::read_header(&headers, &hash) {
-            headers.insert(&hash.0, &HeaderRecord { validity: Validity::Connected, ..record }.to_bytes())?;
-        }
-    }
-    let (mut by_height, mut rotten) = (BTreeSet::new(), Vec::new());
+    headers.insert(&genesis.hash.0, &genesis.to_bytes())?;
+    let (mut children, mut rotten) = (BTreeSet::new(), BTreeSet::new());
     for entry in headers.iter()? {
         let (hash, bytes) = entry?;
         let hash = BlockHash(*hash.value());
-        match HeaderRecord::from_bytes(&hash, bytes.value()) {
-            Ok(record) => drop(by_height.insert((record.height, hash))),
-            Err(_) => rotten.push(hash),
+        // What the walk does not come by stands on nothing.
+        rotten.insert(hash);
+        if let Some(header) = HeaderRecord::sound_header(&hash, bytes.value()) {
+            children.insert((header.prev_hash, hash));
         }
     }
-    // A parent is lower than its children, so it is judged before them.
-    let mut heads = BTreeMap::new();
-    let mut parents = BTreeSet::new();
-    for (height, hash) in by_height {
-        let record = snapshot::read_header(&headers, &hash)?.ok_or(StoreError::Rotten(Record::Header(hash)))?;
-        let own = record.header.bits.to_target().ok().map(|target| target.work());
-        let parent = heads.get(&record.header.prev_hash).zip(own);
-        let stands = |((parent_height, work), own): (&(u64, Work), Work)| {
-            (height, record.work) == (parent_height + 1, *work + own)
-        };
-        if hash != genesis.hash && !parent.is_some_and(stands) {
-            rotten.push(hash);
-            continue;
-        }
-        heads.insert(hash, (height, record.work));
+    rotten.remove(&genesis.hash);
+    let (mut heads, mut reached) = (Vec::new(), VecDeque::from([genesis]));
+    while let Some(parent) = reached.pop_front() {
         // What only invalid blocks stand on is a head as well.
-        if matches!(record.validity, Validity::Header | Validity::Connected) {
-            parents.insert(record.header.prev_hash);
+        let mut is_head = true;
+        let first = (parent.hash, BlockHash([0; 32]));
+        for (_, hash) in children.range(first..).take_while(|(below, _)| *below == parent.hash) {
+            let Some(bytes) = headers.get(&hash.0)?.map(|bytes| *bytes.value()) else { continue };
+            let Some(header) = HeaderRecord::sound_header(hash, &bytes) else { continue };
+            let Ok(own) = header.bits.to_target().map(|target| target.work()) else { continue };
+            let (height, work) = (parent.height + 1, parent.work + own);
+            let is_main = snapshot::read_main(&main, height)? == Some(*hash);
+            let validity = match HeaderRecord::from_bytes(hash, &bytes) {
+                _ if is_main => Validity::Connected,
+                Ok(record) => record.validity,
+                Err(_) => Validity::Header,
+            };
+            let record = HeaderRecord { hash: *hash, header, height, work, validity };
+            if record.to_bytes() != bytes {
+                headers.insert(&hash.0, &record.to_bytes())?;
+            }
+            is_head &= !matches!(validity, Validity::Header | Validity::Connected);
+            rotten.remove(hash);
+            reached.push_back(record);
+        }
+        if is_head {
+            heads.push((parent.work, parent.hash));
         }
     }
     for hash in rotten {
@@ -225,8 +228,8 @@ fn reset_headers(transaction: &WriteTransaction, params: &ChainParams) -> Result
     }
     transaction.delete_table(tables::TIPS)?;
     let mut tips = transaction.open_table(tables::TIPS)?;
-    for (hash, (_, work)) in heads.iter().filter(|(hash, _)| !parents.contains(hash)) {
-        tips.insert(&tables::tip_key(*work, hash), ())?;
+    for (work, hash) in heads {
+        tips.insert(&tables::tip_key(work, &hash), ())?;
     }
     Ok(())
 }

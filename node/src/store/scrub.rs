@@ -36,7 +36,12 @@ pub enum Damage {
     /// The state, its tree or the history range contradict each other: leaves and headers give the rest, or the blocks do.
     State(String),
     /// A block of the main chain cannot be taken back: connecting all blocks again gives its undo.
-    Undo(String),
+    Undo {
+        /// The block's height.
+        height: u64,
+        /// The block.
+        hash: BlockHash,
+    },
     /// What all else follows from; nothing here makes it anew.
     Foundation(String),
 }
@@ -46,7 +51,8 @@ impl fmt::Display for Damage {
         match self {
             Damage::Body { height, hash } => write!(f, "body of block {hash} at height {height}"),
             Damage::Index { height, hash } => write!(f, "index entries of block {hash} at height {height}"),
-            Damage::State(what) | Damage::Undo(what) | Damage::Foundation(what) => f.write_str(what),
+            Damage::Undo { height, hash } => write!(f, "undo of block {hash} at height {height}"),
+            Damage::State(what) | Damage::Foundation(what) => f.write_str(what),
         }
     }
 }
@@ -88,13 +94,13 @@ impl Scrub {
     /// How many steps a pass has, as the store is now.
     pub fn steps(snapshot: &Snapshot) -> Result<u64, StoreError> {
         // One more for the root.
-        Ok(snapshot.tip()?.height + 1 + snapshot.pages.len()? + 1)
+        Ok(snapshot.height()? + 1 + snapshot.pages.len()? + 1)
     }
 
     /// Bodies of the main chain that are not held, at most `limit`. It looks only where there are fewer bodies than blocks; what
     /// hides behind bodies of other branches a pass finds.
     pub fn missing_bodies(snapshot: &Snapshot, limit: usize) -> Result<Vec<(u64, BlockHash)>, StoreError> {
-        let (tip, mut missing) = (snapshot.tip()?.height, Vec::new());
+        let (tip, mut missing) = (snapshot.height()?, Vec::new());
         if snapshot.bodies.len()? > tip {
             return Ok(missing);
         }
@@ -107,6 +113,23 @@ impl Scrub {
         Ok(missing)
     }
 
+    /// Bodies of the main chain that are not held or not whole, at most `limit`, by reading every one of them.
+    pub fn damaged_bodies(snapshot: &Snapshot, limit: usize) -> Result<Vec<(u64, BlockHash)>, StoreError> {
+        let mut damaged = Vec::new();
+        for height in 0..=snapshot.height()? {
+            let hash = snapshot.main_hash(height)?.ok_or(StoreError::Rotten(Record::Main(height)))?;
+            match snapshot.body(&hash) {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(StoreError::Rotten(Record::Body(_))) => damaged.push((height, hash)),
+                Err(error) => return Err(error),
+            }
+            if damaged.len() == limit {
+                break;
+            }
+        }
+        Ok(damaged)
+    }
+
     /// How many steps of this pass were made.
     pub fn done(&self) -> u64 {
         self.done
@@ -115,13 +138,10 @@ impl Scrub {
     /// Reads on. A step reads one block with what belongs to it, or one page of the tree and the leaves below.
     ///
     /// # Errors
-    /// Only where reading fails altogether; records that contradict themselves or others are [`Damage`].
+    /// Only where reading fails altogether; what cannot be read, and records that contradict themselves or others, are
+    /// [`Damage`].
     pub fn step(&mut self, snapshot: &Snapshot) -> Result<Scrubbed, StoreError> {
-        let tip = tolerate(snapshot.tip())?;
-        let height = match &tip {
-            Ok(tip) => tip.height,
-            Err(damage) => return Ok(Scrubbed::Step(vec![damage.clone()])),
-        };
+        let height = snapshot.height()?;
         let found = match self.next {
             Next::Upper(at) if at <= height => {
                 self.next = Next::Upper(at + 1);
@@ -131,19 +151,17 @@ impl Scrub {
                 self.next = Next::Page(None);
                 return self.step(snapshot);
             }
-            Next::Page(after) => {
-                let path = match page_after(snapshot, after) {
-                    Ok(path) => path,
-                    Err(StoreError::Rotten(record)) => {
-                        // A key that is no path: the rest of the table cannot be walked before it is made anew.
-                        self.next = Next::Lower(0);
-                        return Ok(Scrubbed::Step(vec![damage_of(record)]));
-                    }
-                    Err(error) => return Err(error),
-                };
-                self.next = path.map_or(Next::Lower(0), |path| Next::Page(Some(path)));
-                path.map_or_else(|| root(snapshot), |path| page(snapshot, &path))
-            }
+            Next::Page(after) => match page_after(snapshot, after) {
+                Ok(path) => {
+                    self.next = path.map_or(Next::Lower(0), |path| Next::Page(Some(path)));
+                    path.map_or_else(|| root(snapshot), |path| page(snapshot, &path))
+                }
+                Err(error) => {
+                    // A key that is no path: the rest of the table cannot be walked before it is made anew.
+                    self.next = Next::Lower(0);
+                    Err(error)
+                }
+            },
             Next::Lower(at) if at < self.first.min(height + 1) => {
                 self.next = Next::Lower(at + 1);
                 block(snapshot, at, height)
@@ -154,26 +172,19 @@ impl Scrub {
             }
         };
         self.done += 1;
-        match tolerate(found)? {
+        match found {
             Ok(found) => Ok(Scrubbed::Step(found)),
-            Err(damage) => Ok(Scrubbed::Step(vec![damage])),
+            Err(StoreError::Rotten(record)) => Ok(Scrubbed::Step(vec![damage_of(record)])),
+            // The walk goes on behind it.
+            Err(StoreError::Damaged(what)) => Ok(Scrubbed::Step(vec![Damage::Foundation(what)])),
+            Err(error) => Err(error),
         }
-    }
-}
-
-/// A rotten record is damage; all other failures stay what they are.
-fn tolerate<T>(read: Result<T, StoreError>) -> Result<Result<T, Damage>, StoreError> {
-    match read {
-        Ok(value) => Ok(Ok(value)),
-        Err(StoreError::Rotten(record)) => Ok(Err(damage_of(record))),
-        Err(error) => Err(error),
     }
 }
 
 fn damage_of(record: Record) -> Damage {
     match record {
         Record::Leaf(_) | Record::Page(_) | Record::PageKey | Record::History(_) => Damage::State(record.to_string()),
-        Record::Undo(_) => Damage::Undo(record.to_string()),
         _ => Damage::Foundation(record.to_string()),
     }
 }
@@ -191,12 +202,8 @@ fn block(snapshot: &Snapshot, height: u64, tip: u64) -> Result<Vec<Damage>, Stor
         if !stands || snapshot.main_hash(height - 1)? != Some(record.header.prev_hash) {
             return Err(StoreError::Rotten(Record::Header(hash)));
         }
-        match snapshot.undo(&hash) {
-            Ok(Some(_)) => {}
-            Ok(None) | Err(StoreError::Rotten(_)) => found.push(Damage::Undo(Record::Undo(hash).to_string())),
-            Err(error) => return Err(error),
-        }
     }
+    // The body first: what makes an undo anew needs it.
     match snapshot.body(&hash) {
         Ok(Some(body)) => match verify_index_entries(snapshot, height, &body) {
             Ok(_) => {}
@@ -207,6 +214,13 @@ fn block(snapshot: &Snapshot, height: u64, tip: u64) -> Result<Vec<Damage>, Stor
         },
         Ok(None) | Err(StoreError::Rotten(_)) => found.push(Damage::Body { height, hash }),
         Err(error) => return Err(error),
+    }
+    if height > 0 {
+        match snapshot.undo(&hash) {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(StoreError::Rotten(_)) => found.push(Damage::Undo { height, hash }),
+            Err(error) => return Err(error),
+        }
     }
     if height < tip {
         match verify_history_leaf(snapshot, &record, &mut VerifyReport::default()) {

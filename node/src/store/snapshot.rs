@@ -68,6 +68,11 @@ impl Snapshot {
             .ok_or(StoreError::Rotten(Record::Header(hash)))
     }
 
+    /// The height of that block, also where its header rotted.
+    pub fn height(&self) -> Result<u64, StoreError> {
+        Ok(read_tip(&self.main)?.0)
+    }
+
     /// A known header, of any branch.
     pub fn header(&self, hash: &BlockHash) -> Result<Option<HeaderRecord>, StoreError> {
         read_header(&self.headers, hash)

@@ -123,17 +123,20 @@ impl HeaderRecord {
         bytes
     }
 
-    /// Reads the record of `hash`. The header must hash to its key: this is what catches a rotten one.
+    /// The header in the record of `hash`, if it hashes to its key: this is what catches a rotten one.
+    pub(super) fn sound_header(hash: &BlockHash, bytes: &[u8; HEADER_RECORD_BYTES]) -> Option<Header> {
+        let header: Header = decode(&bytes[..HEADER_BYTES]).ok()?;
+        (header.hash() == *hash).then_some(header)
+    }
+
+    /// Reads the record of `hash`.
     pub(super) fn from_bytes(hash: &BlockHash, bytes: &[u8; HEADER_RECORD_BYTES]) -> Result<HeaderRecord, StoreError> {
         let rotten = || StoreError::Rotten(Record::Header(*hash));
-        let (header, rest) = bytes.split_at(HEADER_BYTES);
-        let header: Header = decode(header).map_err(|_| rotten())?;
+        let header = HeaderRecord::sound_header(hash, bytes).ok_or_else(rotten)?;
+        let rest = &bytes[HEADER_BYTES..];
         let (height, rest) = rest.split_first_chunk().expect("the record's length is fixed");
         let (work, rest) = rest.split_first_chunk().expect("the record's length is fixed");
         let validity = Validity::from_byte(rest[0]).ok_or_else(rotten)?;
-        if header.hash() != *hash {
-            return Err(rotten());
-        }
         let (height, work) = (u64::from_le_bytes(*height), Work::from_le_bytes(*work));
         Ok(HeaderRecord { hash: *hash, header, height, work, validity })
     }

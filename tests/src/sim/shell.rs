@@ -286,7 +286,7 @@ fn input_name(input: &Input) -> &'static str {
         Input::Done { .. } => "done",
         Input::Discovered(_) => "discovered",
         Input::DialFailed(_) => "dial failed",
-        Input::Damaged(_) => "damaged",
+        Input::Damaged { .. } => "damaged",
         Input::Shutdown => "shutdown",
     }
 }

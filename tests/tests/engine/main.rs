@@ -19,7 +19,7 @@ use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output
 use drystone_node::engine::mining::MiningRefusal;
 use drystone_node::engine::verdict::Refusal;
 use drystone_node::engine::{Config, Engine};
-use drystone_node::store::{Store, StoreOptions, Validity, verify};
+use drystone_node::store::{Damage, Store, StoreOptions, Validity, verify};
 use drystone_tests::chain::TestChain;
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -597,6 +597,61 @@ fn a_rotten_body_ends_the_chain_until_it_is_had_again() {
     assert_eq!(bench.feed(&blocks[2]).result, Ok(Accepted::Connected { height: 3 }));
     bench.assert_at(&chain);
     assert!(bench.submit(payment).is_ok());
+}
+
+#[test]
+fn a_repair_that_forgets_a_header_goes_on_from_what_is_left() {
+    let disk = Disk::new();
+    let mut bench = disk.open();
+    let mut chain = TestChain::new(&disk.params);
+    let mut blocks: Vec<Block> = (0..3).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    let below = chain.clone();
+    blocks.extend((0..3).map(|_| grow(&mut chain, MINER, vec![])));
+    blocks.iter().for_each(|block| drop(bench.feed(block)));
+    drop(bench);
+    disk.spoil(|write| {
+        let hash = blocks[3].header.hash().0;
+        let mut headers = write.open_table(HEADERS).expect("the table of headers");
+        let mut record = *headers.get(&hash).expect("reads").expect("is there").value();
+        record[40] ^= 1;
+        headers.insert(&hash, &record).expect("writes");
+    });
+    rot_account(&disk, 2);
+    let mut bench = disk.open();
+    let payment = chain.pay(2, &SecretKey::dev(4).account(), 1_000_000, 0);
+    assert!(matches!(bench.submit(payment), Err(Refusal::Ours(_))));
+    bench.settle();
+    bench.assert_at(&below);
+    blocks[3..].iter().for_each(|block| drop(bench.feed(block)));
+    bench.assert_at(&chain);
+}
+
+#[test]
+fn on_a_scrubs_word_the_state_is_made_anew_once_and_only_where_all_bodies_are_whole() {
+    let disk = Disk::new();
+    let mut bench = disk.open();
+    let (ours, _) = fork(&mut bench, 6, 0);
+    let hash = bench.store.snapshot().expect("reads").main_hash(3).expect("reads").expect("is there");
+    drop(bench);
+    disk.spoil(|write| {
+        let mut undo = write.open_table(UNDO).expect("the table of undos");
+        undo.insert(&block_key(3, &hash), [1, 2, 3].as_slice()).expect("writes");
+    });
+    rot_account(&disk, 2);
+    let mut bench = disk.open();
+    let damages = || [Damage::Undo { height: 3, hash }, Damage::State("leaf".into()), Damage::State("page".into())];
+    let tell = |bench: &mut Bench, all_bodies: bool| {
+        let mut outputs = Vec::new();
+        for damage in damages() {
+            outputs.extend(bench.engine.handle(bench.now, Input::Damaged { damage, all_bodies }).expect("store works"));
+        }
+        outputs.extend(bench.settle());
+        outputs
+    };
+    assert_eq!(repairs(&tell(&mut bench, false)), 0);
+    assert_eq!(bench.tip(), ours.tip().hash);
+    assert_eq!(repairs(&tell(&mut bench, true)), 1);
+    bench.assert_at(&ours);
 }
 
 #[test]

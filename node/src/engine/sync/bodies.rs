@@ -92,6 +92,13 @@ impl Window {
         self.stale = true;
     }
 
+    /// The path has to be found anew, and what it led through may not be known any more. Bodies on their way find no place.
+    pub(in crate::engine) fn clear_path(&mut self) {
+        self.path.clear();
+        self.head = None;
+        self.stale = true;
+    }
+
     /// The clock was set back.
     pub(in crate::engine) fn set_back(&mut self, by: u64) {
         self.unavailable.values_mut().for_each(|(until, _)| *until = until.saturating_sub(by));
