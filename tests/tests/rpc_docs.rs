@@ -1,7 +1,5 @@
 //! docs/RPC.md is true: every documented request, sent to a real node in the order of the page, gets the documented reply.
 
-use std::fs;
-
 use drystone_core::amount::Amount;
 use drystone_core::api::ErrorCode;
 use drystone_core::encode::encode;
@@ -9,13 +7,13 @@ use drystone_core::genesis::dev_params;
 use drystone_core::key::SecretKey;
 use drystone_core::transaction::{Memo, Transaction, TransactionBody};
 use drystone_tests::chain::TestChain;
+use drystone_tests::page::{exchanges, rpc_page, section};
 use drystone_tests::program::Node;
 use drystone_tests::scrape::Scrape;
 use serde_json::{Value, json};
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/RPC.md");
-
-/// What differs from run to run, by method and JSON pointer into the result: there only the type is compared.
+/// What differs from run to run, or is too long for the page, by method and JSON pointer into the result: there only the type
+/// is compared.
 const VARYING: &[(&str, &str)] = &[
     ("node_info", "/version"),
     ("node_info", "/time"),
@@ -29,6 +27,10 @@ const VARYING: &[(&str, &str)] = &[
     ("account_history", "/hash"),
     ("net_ban", "/until"),
     ("net_bans", "/0/until"),
+    ("rpc.discover", "/info/version"),
+    ("rpc.discover", "/x-errors"),
+    ("rpc.discover", "/methods"),
+    ("rpc.discover", "/components"),
 ];
 
 /// The payment of the page: account 0 pays account 1 12.5 stones.
@@ -37,19 +39,6 @@ fn payment() -> Transaction {
     let (amount, fee, memo) = (Amount(1_250_000_000), Amount(1_000), Memo(b"rent".to_vec()));
     let body = TransactionBody { from: from.account(), to, amount, fee, nonce: 0, memo };
     body.sign(&dev_params().chain_id(), &from)
-}
-
-/// The `json` blocks of the page in their order.
-fn json_blocks(page: &str) -> Vec<Value> {
-    let blocks = page.split("\n```json\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
-    blocks.map(|block| serde_json::from_str(block).unwrap_or_else(|error| panic!("{error} in:\n{block}"))).collect()
-}
-
-/// The requests of the page with their replies.
-fn exchanges(page: &str) -> Vec<(Value, Value)> {
-    let blocks = json_blocks(page);
-    assert!(blocks.len().is_multiple_of(2), "each request is followed by its reply");
-    blocks.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
 }
 
 fn type_of(value: &Value) -> Value {
@@ -75,7 +64,7 @@ fn mask(method: &str, mut reply: Value) -> Value {
 
 #[test]
 fn every_documented_request_gets_the_documented_reply() {
-    let page = fs::read_to_string(PAGE).unwrap();
+    let page = rpc_page();
     let root = tempfile::tempdir().unwrap();
     let node = Node::start(root.path(), &["dev", "--threads", "0", "--log", "warn"]);
     let authorization = format!("Bearer {}", node.cookie());
@@ -93,7 +82,7 @@ fn every_documented_request_gets_the_documented_reply() {
 
 #[test]
 fn the_documented_payment_and_block_are_what_the_page_says() {
-    let page = fs::read_to_string(PAGE).unwrap();
+    let page = rpc_page();
     let params_of = |method: &str| {
         let exchange = exchanges(&page).into_iter().find(|(request, _)| request["method"] == method);
         exchange.expect("documented").0["params"].clone()
@@ -106,7 +95,7 @@ fn the_documented_payment_and_block_are_what_the_page_says() {
 
 #[test]
 fn every_method_and_field_and_error_is_documented() {
-    let page = fs::read_to_string(PAGE).unwrap();
+    let page = rpc_page();
     let root = tempfile::tempdir().unwrap();
     let node = Node::start(root.path(), &["dev", "--threads", "0", "--log", "warn"]);
     let unknown = node.call("no_such_method", json!([])).unwrap_err();
@@ -118,7 +107,7 @@ fn every_method_and_field_and_error_is_documented() {
         let start = page.find(&heading).unwrap_or_else(|| panic!("{name} has no section"));
         assert!(start > from, "{name} is out of order");
         from = start;
-        let section = page[start + heading.len()..].split("\n### ").next().unwrap();
+        let section = section(&page, name);
         let (_, reply) = exchanges.iter().find(|(request, _)| request["method"] == name).expect(name);
         for key in keys(&reply["result"]) {
             assert!(section.contains(&format!("`{key}`")) || page.contains(&format!("| `{key}` |")), "{name}: {key}");
@@ -132,7 +121,7 @@ fn every_method_and_field_and_error_is_documented() {
 
 #[test]
 fn every_metric_is_documented_with_its_type_and_labels() {
-    let page = fs::read_to_string(PAGE).unwrap();
+    let page = rpc_page();
     let root = tempfile::tempdir().unwrap();
     let node = Node::start(root.path(), &["dev", "--threads", "0", "--log", "warn"]);
     node.call("node_info", json!([])).unwrap();

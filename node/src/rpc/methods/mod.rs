@@ -2,6 +2,7 @@
 
 mod account;
 mod chain;
+mod discover;
 mod faucet;
 mod mempool;
 mod mining;
@@ -86,4 +87,5 @@ pub(super) const METHODS: &[Method] = &[
     open("tx_proof", &["txid"], |call| reply(call, chain::proof)),
     open("account_history", &["address", "cursor", "limit"], |call| reply(call, account::history)),
     open("faucet_pay", &["address"], |call| reply(call, faucet::pay)),
+    open("rpc.discover", &[], discover::document),
 ];
