@@ -206,16 +206,16 @@ fn still_waits(transaction: &Transaction, waits: bool) -> Failure {
     let (txid, nonce) = (transaction.txid(), transaction.body.nonce);
     let (how, next) = if waits {
         (
-            "waits at a node",
+            "and it waits at a node",
             format!("hasten it with: drystone-wallet bump {txid}, or give --wait more time with --timeout"),
         )
     } else {
         let next = format!("sign it again with: drystone-wallet sign --nonce {nonce}, so that only one can be made");
-        ("no node keeps it", next)
+        ("and no node keeps it", next)
     };
     Failure::new(
         ExitCode::TimedOut,
-        format!("payment {txid} was sent but is in no block yet: nonce {nonce} is unused, {how}"),
+        format!("payment {txid} was sent but is in no block yet: nonce {nonce} is unused {how}"),
         next,
     )
 }
