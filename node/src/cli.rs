@@ -103,9 +103,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
 
-    /// A TOML file with any of: genesis, data_dir, rpc, rpc_hosts, listen, peers, mine, threads, scrub_days,
-    /// faucet, log, log_json, and a
-    /// table [net] with max_per_ip, group_limits, mdns. Flags override it.
+    /// A TOML file with any of: genesis, data_dir, rpc, rpc_hosts, listen, peers, mine, threads, scrub_days, faucet, log,
+    /// log_json, and a table [net] with max_per_ip, group_limits, mdns. Flags override it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 

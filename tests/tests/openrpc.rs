@@ -93,9 +93,8 @@ fn it_lists_the_methods_in_their_order_with_their_parameters() {
     let document = Document::of(&node);
     assert_eq!(document.0["info"]["version"], node.call("node_info", json!([])).unwrap()["version"]);
     let next_of = |error: Value| error["data"]["next"].as_str().unwrap().to_owned();
-    let names: Vec<_> = document.methods().iter().map(|method| method["name"].as_str().unwrap()).collect();
     let unknown = next_of(node.call("no_such_method", json!([])).unwrap_err());
-    assert_eq!(unknown, format!("the methods are {}", names.join(", ")));
+    assert!(unknown.contains("rpc.discover"), "{unknown}");
     for method in document.methods() {
         let (name, params) = (method["name"].as_str().unwrap(), method["params"].as_array().unwrap());
         let parameters: Vec<_> = params.iter().map(|param| param["name"].as_str().unwrap()).collect();

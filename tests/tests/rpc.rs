@@ -56,7 +56,7 @@ fn refusal_of(error: &Value) -> (ErrorCode, String) {
     assert_eq!(error["data"]["name"], code.name(), "{error}");
     for text in [&error["message"], &error["data"]["next"]] {
         let text = text.as_str().unwrap();
-        assert!(!text.is_empty() && !text.contains(char::is_control) && text.len() < 600, "{error}");
+        assert!(!text.is_empty() && !text.contains(char::is_control) && text.len() < 400, "{error}");
     }
     let message = error["message"].as_str().unwrap().to_owned();
     assert!(!message.to_lowercase().contains("internal error"), "{error}");

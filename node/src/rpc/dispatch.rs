@@ -230,11 +230,10 @@ async fn answer(service: Explained, request: Request<'_>) -> MethodResponse {
         return service.inner.call(request).await;
     }
     service.metrics.rpc("unknown", ErrorCode::UnknownMethod.name(), Duration::ZERO);
-    let names: Vec<_> = METHODS.iter().map(|method| method.name).collect();
     let error = RpcError::new(
         ErrorCode::UnknownMethod,
         format_args!("there is no method {:?}", request.method),
-        format_args!("the methods are {}", names.join(", ")),
+        "call rpc.discover, which describes all methods",
     );
     error_reply(request.id, error)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use drystone_core::api::{ErrorCode, ErrorData};
 use jsonrpsee::types::ErrorObjectOwned;
 
-use super::limits::{CALL_TIMEOUT, MAX_ADVICE, MAX_MESSAGE};
+use super::limits::{CALL_TIMEOUT, MAX_MESSAGE};
 use crate::store::StoreError;
 
 /// An error reply.
@@ -23,7 +23,7 @@ pub(crate) struct RpcError {
 impl RpcError {
     /// An error from its parts. Texts can quote input: they are cut to a bounded length and to one line.
     pub(crate) fn new(code: ErrorCode, message: impl Display, next: impl Display) -> RpcError {
-        let (message, next) = (one_line(&message.to_string(), MAX_MESSAGE), one_line(&next.to_string(), MAX_ADVICE));
+        let (message, next) = (one_line(&message.to_string(), MAX_MESSAGE), one_line(&next.to_string(), MAX_MESSAGE));
         RpcError { code, message, next }
     }
 
@@ -75,7 +75,7 @@ mod tests {
     fn messages_are_one_short_line() {
         let error = RpcError::new(ErrorCode::Busy, "a\nb\u{1b}[2J", "x".repeat(100_000));
         assert_eq!(error.message, "a b [2J");
-        assert_eq!(error.next.len(), MAX_ADVICE + 3);
+        assert_eq!(error.next.len(), MAX_MESSAGE + 3);
         assert_eq!(RpcError::new(ErrorCode::Busy, "é".repeat(MAX_MESSAGE), "").message, "é".repeat(MAX_MESSAGE));
     }
 

@@ -120,11 +120,8 @@ pub(crate) const MAX_BAN_SECONDS: u64 = 10 * 365 * 86_400;
 /// A ban of which nobody says how long, in seconds: a day, as for offences.
 pub(crate) const DEFAULT_BAN_SECONDS: u64 = 86_400;
 
-/// The longest error message in characters: errors quote their input, and input can be long.
+/// The longest error message, and the longest advice, in characters: they quote input, and input can be long.
 pub(crate) const MAX_MESSAGE: usize = 300;
-
-/// The longest advice in characters: one lists all methods.
-pub(crate) const MAX_ADVICE: usize = 1_000;
 
 /// The largest request: the hex of a block, and room for the rest of a request.
 pub(crate) fn max_request_bytes(params: &ChainParams) -> usize {
