@@ -33,7 +33,17 @@ pub fn binary(name: &str) -> PathBuf {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // The whole workspace, as the tests themselves are built: other choices would turn on other features, and build all anew.
         let arguments = ["build", "--quiet", "--locked", "--workspace", "--bins"];
-        let built = Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        let mut command = Command::new(cargo);
+        // What cargo tells a test of its package would be taken for a change by build scripts that look at it (ring's does).
+        for (name, _) in env::vars_os() {
+            if ["CARGO_MANIFEST_", "CARGO_PKG_"]
+                .iter()
+                .any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()))
+            {
+                command.env_remove(name);
+            }
+        }
+        let built = command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).status();
         assert!(built.is_ok_and(|status| status.success()), "the programs cannot be built");
         // Test programs stand in target/<profile>/deps, the programs themselves one above. Tests run unoptimised.
         let test = env::current_exe().expect("a running program has a path");
