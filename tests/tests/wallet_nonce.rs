@@ -4,13 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use drystone_core::address::encode_address;
+use drystone_core::amount::Amount;
 use drystone_core::encode::encode;
 use drystone_core::genesis::dev_params;
 use drystone_core::key::{AccountId, SecretKey};
+use drystone_core::params::Allocation;
 use drystone_tests::chain::TestChain;
+use drystone_tests::far;
+use drystone_tests::far::session::Session;
 use drystone_tests::program::{Ended, Node};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// Accounts that fill a mempool of 59,000 payments, 64 each at most.
+const ACCOUNTS: usize = 1_000;
 
 fn address(index: u8) -> String {
     encode_address("tdry", &SecretKey::dev(index).account())
@@ -149,6 +156,50 @@ fn a_dropped_payment_is_made_again_under_its_nonce() {
     assert_eq!(nonces(&node), (vec![0], vec![], 1), "what was kept cannot be made any more");
     assert_eq!(json_of(&node, &["history"])["entries"][0]["transaction"]["txid"], again["txid"]);
     assert_eq!(json_of(&node, &["send", &address(1), "1"])["nonce"], 1);
+}
+
+/// Far more payments than a mempool holds, each at a higher fee, push out the one that pays least.
+#[test]
+fn an_evicted_payment_is_made_again_at_the_fee_that_is_asked() {
+    let root = tempfile::tempdir().unwrap();
+    let mut params = far::params(ACCOUNTS);
+    let payers = far::Payers::new(&params);
+    let own = Allocation { account: SecretKey::dev(0).account(), amount: Amount(1_000_000_000) };
+    params.allocations.push(own);
+    params.allocations.sort_unstable();
+    let payers = payers.on(&params);
+    let genesis = far::network::write_genesis(root.path(), &params);
+    let genesis = genesis.to_str().unwrap();
+    let node = Node::start(root.path(), &["run", "--genesis", genesis, "--threads", "0"]);
+    let wallet = |arguments: &[&str]| json_of(&node, &[&["--genesis", genesis], arguments].concat());
+    let sign = |name: &str, fee: &str| {
+        let file = root.path().join(name).to_str().unwrap().to_owned();
+        wallet(&["sign", &address(1), "1", "--fee", fee, "--nonce", "0", "--out", &file]);
+        file
+    };
+    let cheap = sign("cheap.json", "0.0000016");
+    let txid = wallet(&["broadcast", &cheap])["txid"].clone();
+
+    let mut session = Session::new(node.connect().unwrap(), node.cookie());
+    let mut numbers = (0..ACCOUNTS * 64).map(|number| (number % ACCOUNTS, (number / ACCOUNTS) as u64));
+    while node.call("tx_get", json!([txid])).is_ok() {
+        let next = numbers.by_ref().take(1_000).map(|(from, nonce)| payers.sign(from, (from + 1) % ACCOUNTS, 1, nonce));
+        let params: Vec<Value> = next.map(|payment| json!([hex::encode(encode(&payment))])).collect();
+        assert!(!params.is_empty(), "the mempool never fills");
+        session.calls("tx_submit", &params);
+    }
+
+    assert_eq!(wallet(&["history"])["waiting"], json!([]), "it is nowhere");
+    assert_eq!(wallet(&["balance"])["nonce"], 0, "and the nonce has not moved");
+    let (code, message, next) = refused(&node, &["--genesis", genesis, "broadcast", &cheap]);
+    assert_eq!(code, 7, "{message}");
+    assert!(message.contains("the fee of 160 chips is too low") && next.ends_with("or sign again with more"), "{next}");
+    // By itself the wallet pays what has room, however full the mempool is, and the nonce is the same.
+    let asked = wallet(&["send", &address(1), "1"]);
+    assert_eq!(asked["nonce"], 0);
+    mine(&node, 1);
+    assert_eq!(wallet(&["history"])["entries"][0]["transaction"]["txid"], asked["txid"]);
+    assert_eq!(wallet(&["balance"])["nonce"], 1);
 }
 
 /// One payment is in another block of the longer branch, one waits again, and at a node that never saw it, it is gone.

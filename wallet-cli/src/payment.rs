@@ -319,7 +319,7 @@ fn weightiest(failures: Vec<Failure>) -> Failure {
 /// What it means that a node did not take a payment. It has it now, whatever it says.
 fn refusal(txid: Txid, nonce: u64, error: RpcError) -> Failure {
     let advice = match error.code() {
-        Some(ErrorCode::FeeTooLow) => Some("leave out --fee to pay what the node asks"),
+        Some(ErrorCode::FeeTooLow) => Some("leave out --fee to pay what the node asks, or sign again with more"),
         Some(ErrorCode::ReplacementTooCheap) => Some("name more with --fee STONES"),
         _ => None,
     };

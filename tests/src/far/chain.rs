@@ -50,6 +50,12 @@ impl Payers {
         Payers { chain_id: params.chain_id(), keys, nonces: vec![0; accounts], next: 0 }
     }
 
+    /// The same accounts on a chain with these rules.
+    #[must_use]
+    pub fn on(self, params: &ChainParams) -> Payers {
+        Payers { chain_id: params.chain_id(), ..self }
+    }
+
     /// The next `count` payments, of 160 bytes each, valid in this order.
     pub fn payments(&mut self, count: usize) -> Vec<Transaction> {
         (0..count).map(|_| self.payment()).collect()

@@ -213,7 +213,7 @@ impl Mempool {
     }
 
     fn check_floor(&self, now: u64, transaction: &Transaction) -> Result<(), AdmissionError> {
-        let required = fee_at(self.min_fee_rate(now), transaction.encoded_len() as u64);
+        let required = fee_at(self.floor.at(now, &self.limits), transaction.encoded_len() as u64);
         let found = transaction.body.fee;
         if found < required { Err(AdmissionError::FeeTooLow { required, found }) } else { Ok(()) }
     }

@@ -183,9 +183,16 @@ impl Mempool {
         tail.map_or(confirmed, |((_, nonce), _)| confirmed.max(nonce + 1))
     }
 
-    /// The fee that a transaction must pay at the Unix time `now` in milliseconds, in chips for each 1,000 bytes.
+    /// The fee that a further transaction must pay at the Unix time `now` in milliseconds, in chips for each 1,000 bytes: the
+    /// floor, and more than what it would evict.
     pub fn min_fee_rate(&self, now: u64) -> Amount {
-        self.floor.at(now, &self.limits)
+        let floor = self.floor.at(now, &self.limits);
+        match self.order.last_key_value() {
+            Some((worst, _)) if self.len() >= self.limits.capacity() => {
+                floor.max(Amount(worst.score().per_1000_bytes().0.saturating_add(1)))
+            }
+            _ => floor,
+        }
     }
 
     /// All queued transactions with their scores, best first.

@@ -449,9 +449,14 @@ fn a_full_mempool_evicts_the_lowest_score_and_raises_the_floor() {
     let admitted = world.admit(transfer(3, 0, 480)).expect("it scores more");
     assert_eq!(admitted.evicted, [transfer(0, 0, 320).txid()]);
     world.now += world.pool.limits.floor_half_life;
-    assert_eq!(world.pool.min_fee_rate(world.now), Amount(1500));
+    assert_eq!(world.pool.floor.at(world.now, &world.pool.limits), Amount(1500));
     world.now += 10 * world.pool.limits.floor_half_life;
-    assert_eq!(world.pool.min_fee_rate(world.now), Amount(1000));
+    assert_eq!(world.pool.floor.at(world.now, &world.pool.limits), Amount(1000));
+    // The floor is down again, but while the mempool is full more is asked than 321 chips for 160 bytes.
+    assert_eq!(world.pool.min_fee_rate(world.now), Amount(2008));
+    let Err(AdmissionError::PoolFull { required, .. }) = world.admit(transfer(3, 1, 321)) else { panic!("no room") };
+    assert!(fee_at(world.pool.min_fee_rate(world.now), 160) >= required);
+    assert!(world.admit(transfer(3, 1, 322)).is_ok());
 }
 
 #[test]
