@@ -586,8 +586,6 @@ pub enum BlockStatus {
     Connected,
     /// Valid so far, on a branch with less work than the main chain.
     Beside,
-    /// It was known before.
-    Known,
 }
 
 /// An entry of `net_peers`.
@@ -713,6 +711,8 @@ error_codes! {
     LowWork = -32023, "low_work";
     /// The block comes too late: the chain has gone far beyond it.
     StaleBlock = -32024, "stale_block";
+    /// The node has the block already.
+    DuplicateBlock = -32025, "duplicate_block";
     /// The node has no faucet.
     FaucetOff = -32030, "faucet_off";
     /// The faucet pays, but not again so soon.

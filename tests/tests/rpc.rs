@@ -161,8 +161,7 @@ fn others_can_mine_from_a_template() {
     assert_eq!(refusal(&node, "mining_submit", submit(bad.unwrap())).0, ErrorCode::LowWork);
     let accepted = json!({ "hash": header.hash(), "status": "connected" });
     assert_eq!(node.call("mining_submit", submit(header)), Ok(accepted));
-    let again = json!({ "hash": header.hash(), "status": "known" });
-    assert_eq!(node.call("mining_submit", submit(header)), Ok(again));
+    assert_eq!(refusal(&node, "mining_submit", submit(header)).0, ErrorCode::DuplicateBlock);
 }
 
 #[test]

@@ -111,7 +111,12 @@ fn generate_one(call: &Call, reward_to: AccountId) -> Result<Option<BlockHash>, 
     let header = check_header(header, &call.rpc.params).map_err(submit::refuse)?;
     let block = CheckedBlock::assemble(header, reward_to, &template.transactions, &context).map_err(submit::refuse)?;
     let hash = block.hash();
-    Ok((submit::hand_in_block(call, block)? == BlockStatus::Connected).then_some(hash))
+    match submit::hand_in_block(call, block) {
+        Ok(status) => Ok((status == BlockStatus::Connected).then_some(hash)),
+        // Another call made the very same block.
+        Err(error) if error.code == ErrorCode::DuplicateBlock => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The best block that the mempool allows on the tip, and the Unix time in milliseconds for which it was made.

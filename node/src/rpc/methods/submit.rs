@@ -71,7 +71,6 @@ pub(super) fn hand_in_block(call: &Call, block: CheckedBlock) -> Result<BlockSta
     match call.reach(call.rpc.mailbox.submit_block(block))? {
         Ok(Accepted::Connected { .. }) => Ok(BlockStatus::Connected),
         Ok(_) => Ok(BlockStatus::Beside),
-        Err(Refusal::KnownBlock) => Ok(BlockStatus::Known),
         Err(refusal) => Err(refuse(refusal)),
     }
 }
@@ -93,7 +92,7 @@ pub(super) fn refuse(refusal: impl Into<Refusal>) -> RpcError {
         Refusal::FromFuture { .. } => (ErrorCode::BlockNotYet, "it is kept and taken up when its time comes"),
         Refusal::Admission(error) => explain(error),
         Refusal::UnknownBlock(_) => (ErrorCode::NotFound, "chain_tips lists the ends of all branches that are known"),
-        Refusal::KnownBlock => (ErrorCode::InvalidBlock, "nothing is left to do"),
+        Refusal::KnownBlock => (ErrorCode::DuplicateBlock, "chain_block tells where it stands; get a new mining_template"),
         Refusal::Busy => (ErrorCode::Busy, "submit again in a moment"),
         Refusal::Ours(what) => return RpcError::node_failure(what),
     };
