@@ -160,6 +160,52 @@ fn node_imports_point_down() {
     assert_eq!(wrong, [""; 0]);
 }
 
+/// The files that may contain `unsafe`: the vector kernels of the miner.
+const UNSAFE_FILES: &[&str] = &["avx2", "avx512", "sha_ni"];
+
+/// The lines of a table of a manifest, comments left out.
+fn table(manifest: &str, name: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(manifest)).expect("readable");
+    let lines = text.lines().skip_while(|line| *line != name).skip(1).take_while(|line| !line.starts_with('['));
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+#[test]
+fn unsafe_code_lives_in_the_vector_kernels_alone() {
+    // Every crate has the workspace's lints, which forbid it. Core's own list differs in this one word.
+    for manifest in ["node/Cargo.toml", "wallet-cli/Cargo.toml", "tests/Cargo.toml"] {
+        assert_eq!(table(manifest, "[lints]"), ["workspace = true"], "{manifest}");
+    }
+    let forbidding = table("Cargo.toml", "[workspace.lints.rust]");
+    assert!(forbidding.contains(&"unsafe_code = \"forbid\"".to_owned()), "{forbidding:?}");
+    let denying: Vec<String> = forbidding.iter().map(|line| line.replace("\"forbid\"", "\"deny\"")).collect();
+    assert_eq!(table("core/Cargo.toml", "[lints.rust]"), denying);
+    assert_eq!(table("core/Cargo.toml", "[lints.clippy]"), table("Cargo.toml", "[workspace.lints.clippy]"));
+
+    // In core the miner allows it, for those files, and nobody else does.
+    let allowed: Vec<String> = UNSAFE_FILES.iter().map(|file| format!("mod {file};")).collect();
+    let files = sources(&root().join("core/src"));
+    let mut allowing = Vec::new();
+    for (file, code) in &files {
+        for (line, next) in code.lines().zip(code.lines().skip(1)) {
+            if line.contains("unsafe_code") {
+                assert!(file.ends_with("miner/mod.rs"), "{} allows unsafe code", file.display());
+                allowing.push(next.to_owned());
+            }
+        }
+    }
+    assert_eq!(allowing, allowed);
+    for (file, code) in &files {
+        let name = file.file_stem().expect("a file has a name").to_string_lossy();
+        let may = UNSAFE_FILES.contains(&name.as_ref());
+        assert_eq!(code.contains("unsafe {"), may, "{}", file.display());
+        if may {
+            let text = fs::read_to_string(file).expect("readable");
+            assert_eq!(text.matches("unsafe {").count(), text.matches("// SAFETY: ").count(), "{}", file.display());
+        }
+    }
+}
+
 #[test]
 fn the_words_that_are_looked_for_are_found() {
     assert_ne!(offences(&root().join("node/src/node.rs"), ENGINE_FORBIDS), [""; 0], "the shell starts threads");

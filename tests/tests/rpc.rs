@@ -18,7 +18,7 @@ use drystone_core::encode::encode;
 use drystone_core::genesis::dev_params;
 use drystone_core::hash::BlockHash;
 use drystone_core::key::{AccountId, SecretKey};
-use drystone_core::miner::{Control, Job, mine};
+use drystone_core::miner::{Control, Job, Kernel, mine};
 use drystone_core::state::{Leaf, StateKey};
 use drystone_core::transaction::{Memo, Transaction, TransactionBody};
 use drystone_node::engine::limits::KEPT_TIP_WORKS;
@@ -154,7 +154,7 @@ fn others_can_mine_from_a_template() {
     let job = Job::new(block.header).unwrap();
     assert_eq!(template.target, BlockHash(job.target.value().to_le_bytes()));
     let control = Control { cancelled: &|| false, clock: &|| template.time, hashes: &AtomicU64::new(0) };
-    let header = mine(&job, 1, &control).unwrap();
+    let header = mine(&job, Kernel::PORTABLE, 1, &control).unwrap();
     let bad = (0..).map(|nonce| Header { nonce, ..header }).find(|header| !job.target.is_met_by(&header.hash()));
     let submit = |header: Header| json!([hex::encode(encode(&Block { header, body: block.body.clone() }))]);
 

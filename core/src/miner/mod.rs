@@ -1,20 +1,33 @@
 //! Mining: many threads search the nonces of one header for the lowest that meets the target.
 //!
-//! A [`Kernel`] searches one range of nonces on one core; faster kernels than [`portable::search`] need only its type.
-//! Around it [`mine`] deals out ranges from one counter: no lock, no allocation and no message in the search. What a miner
-//! needs from the world (the time, whether to stop, where to count) comes in as a [`Control`].
+//! A [`Kernel`] searches one range of nonces on one core. Around it [`mine`] deals out ranges from one counter: no lock, no
+//! allocation and no message in the search. What a miner needs from the world (the time, whether to stop, where to count)
+//! comes in as a [`Control`].
 
-pub mod portable;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "calls what is compiled for AVX2")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "calls what is compiled for AVX-512")]
+mod avx512;
+mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+mod portable;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "parts that only the vector kernels need"))]
+mod prepared;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "calls what is compiled for the SHA instructions")]
+mod sha_ni;
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use sha2::block_api::compress256;
-
 use crate::block::Header;
-use crate::hash::SHA256_INITIAL;
 use crate::pow::{BitsError, Target};
+
+pub use kernel::{Kernel, KernelError};
+pub use prepared::Prepared;
 
 /// How many nonces a header has.
 pub const NONCES: u64 = 1 << 32;
@@ -22,35 +35,6 @@ pub const NONCES: u64 = 1 << 32;
 /// How many nonces a thread takes at a time: 16,384, so that a core of 2 MH/s, slower than any in use, looks up every
 /// 8 ms, and one of 50 MH/s still only three thousand times a second.
 pub const CHUNK: u64 = 1 << 14;
-
-/// A header made ready for searching: everything that no nonce changes.
-#[derive(Clone, Copy, Debug)]
-pub struct Prepared {
-    /// The SHA-256 state after the header's first 64 bytes.
-    pub midstate: [u32; 8],
-    /// The header's other 52 bytes with SHA-256's padding. Bytes 48 to 51 are the nonce, little-endian.
-    pub tail: [u8; 64],
-    /// What the hash must meet.
-    pub target: Target,
-}
-
-impl Prepared {
-    /// Compresses what all nonces of `header` share.
-    pub fn new(header: &Header, target: Target) -> Prepared {
-        let bytes = header.to_bytes();
-        let (first, rest) = bytes.split_first_chunk::<64>().expect("a header has 116 bytes");
-        let mut midstate = SHA256_INITIAL;
-        compress256(&mut midstate, &[*first]);
-        let mut tail = [0; 64];
-        tail[..rest.len()].copy_from_slice(rest);
-        tail[rest.len()] = 0x80;
-        tail[56..].copy_from_slice(&(8 * bytes.len() as u64).to_be_bytes());
-        Prepared { midstate, tail, target }
-    }
-}
-
-/// Finds the lowest nonce in a range, within `0..NONCES`, with which the header meets its target.
-pub type Kernel = fn(&Prepared, Range<u64>) -> Option<u32>;
 
 /// What to search.
 #[derive(Clone, Copy, Debug)]
@@ -82,13 +66,13 @@ pub struct Control<'a> {
     pub hashes: &'a AtomicU64,
 }
 
-/// Searches on `threads` threads (the caller's among them; fewer if the system gives fewer) until a header meets the
-/// target or the search is cancelled.
+/// Searches with `kernel` on `threads` threads (the caller's among them; fewer if the system gives fewer) until a header
+/// meets the target or the search is cancelled.
 ///
 /// Of the nonces that meet the target the lowest wins, however many threads search. When all have been tried, the
 /// header's time moves to the present, by at least a millisecond, and the nonces start again.
-pub fn mine(job: &Job, threads: usize, control: &Control) -> Option<Header> {
-    mine_within(job, threads, control, NONCES, portable::search)
+pub fn mine(job: &Job, kernel: Kernel, threads: usize, control: &Control) -> Option<Header> {
+    mine_within(job, kernel, threads, control, NONCES)
 }
 
 /// How a search over all nonces of one header ended.
@@ -98,10 +82,10 @@ enum Outcome {
     Exhausted,
 }
 
-fn mine_within(job: &Job, threads: usize, control: &Control, nonces: u64, kernel: Kernel) -> Option<Header> {
+fn mine_within(job: &Job, kernel: Kernel, threads: usize, control: &Control, nonces: u64) -> Option<Header> {
     let mut header = job.header;
     loop {
-        match search_all(&Prepared::new(&header, job.target), threads, control, nonces, kernel) {
+        match search_all(&Prepared::new(&header, job.target), kernel, threads, control, nonces) {
             Outcome::Found(nonce) => return Some(Header { nonce, ..header }),
             Outcome::Cancelled => return None,
             Outcome::Exhausted => header.time = (control.clock)().max(header.time.saturating_add(1)),
@@ -109,7 +93,7 @@ fn mine_within(job: &Job, threads: usize, control: &Control, nonces: u64, kernel
     }
 }
 
-fn search_all(prepared: &Prepared, threads: usize, control: &Control, nonces: u64, kernel: Kernel) -> Outcome {
+fn search_all(prepared: &Prepared, kernel: Kernel, threads: usize, control: &Control, nonces: u64) -> Outcome {
     /// Above every nonce.
     const NOTHING: u64 = u64::MAX;
     let cursor = AtomicU64::new(0);
@@ -122,7 +106,7 @@ fn search_all(prepared: &Prepared, threads: usize, control: &Control, nonces: u6
                 return;
             }
             let end = nonces.min(start + CHUNK);
-            let hit = kernel(prepared, start..end).map(u64::from);
+            let hit = kernel.search(prepared, start..end).map(u64::from);
             control.hashes.fetch_add(hit.map_or(end, |nonce| nonce + 1) - start, Ordering::Relaxed);
             if let Some(nonce) = hit {
                 found.fetch_min(nonce, Ordering::Relaxed);
@@ -151,6 +135,7 @@ mod tests {
     use crate::hash::{BlockHash, StateRoot, TxRoot};
     use crate::pow::CompactTarget;
     use ruint::aliases::U256;
+    use std::ops::Range;
     use std::sync::atomic::AtomicBool;
 
     fn header(bits: u32) -> Header {
@@ -178,7 +163,7 @@ mod tests {
         for threads in 0..=4 {
             let hashes = AtomicU64::new(0);
             let control = Control { cancelled: &|| false, clock: &|| 0, hashes: &hashes };
-            let found = mine(&job, threads, &control);
+            let found = mine(&job, Kernel::PORTABLE, threads, &control);
             assert_eq!(found, lowest, "{threads} threads");
             let tried = u64::from(found.expect("found").nonce) + 1;
             assert!(hashes.load(Ordering::Relaxed) >= tried);
@@ -191,7 +176,7 @@ mod tests {
         static HASHES: AtomicU64 = AtomicU64::new(0);
         static SECOND_STARTED: AtomicBool = AtomicBool::new(false);
         // Chunk 0 hits once chunk 1 is being searched; chunk 1 hits some time after chunk 0 was counted.
-        fn kernel(_: &Prepared, nonces: Range<u64>) -> Option<u32> {
+        fn search(_: &Prepared, nonces: Range<u64>) -> Option<u32> {
             let first = nonces.start == 0;
             SECOND_STARTED.fetch_or(!first, Ordering::Relaxed);
             while !SECOND_STARTED.load(Ordering::Relaxed) || !first && HASHES.load(Ordering::Relaxed) == 0 {
@@ -203,7 +188,8 @@ mod tests {
             Some(nonces.start as u32 + 3)
         }
         let control = Control { cancelled: &|| false, clock: &|| 0, hashes: &HASHES };
-        let found = mine_within(&unmeetable(), 2, &control, NONCES, kernel);
+        let kernel = Kernel { name: "late", is_available: || true, search };
+        let found = mine_within(&unmeetable(), kernel, 2, &control, NONCES);
         assert_eq!(found.map(|header| header.nonce), Some(3));
     }
 
@@ -212,7 +198,7 @@ mod tests {
         let hashes = AtomicU64::new(0);
         let cancelled = || hashes.load(Ordering::Relaxed) >= 10 * CHUNK;
         let control = Control { cancelled: &cancelled, clock: &|| 0, hashes: &hashes };
-        assert_eq!(mine(&unmeetable(), 3, &control), None);
+        assert_eq!(mine(&unmeetable(), Kernel::PORTABLE, 3, &control), None);
         // Whoever looked before the tenth chunk was counted was let through: at most one more chunk a thread.
         assert!((10 * CHUNK..=12 * CHUNK).contains(&hashes.load(Ordering::Relaxed)));
     }
@@ -225,7 +211,7 @@ mod tests {
         for now in [0, 5_000] {
             let hashes = AtomicU64::new(0);
             let control = Control { cancelled: &|| false, clock: &|| now, hashes: &hashes };
-            let found = mine_within(&job, 2, &control, nonces, portable::search);
+            let found = mine_within(&job, Kernel::PORTABLE, 2, &control, nonces);
 
             let first = job.header.time;
             let times = std::iter::once(first).chain((first + 1).max(now)..);

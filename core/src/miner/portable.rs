@@ -4,22 +4,22 @@ use std::ops::Range;
 
 use sha2::block_api::compress256;
 
-use crate::hash::{BlockHash, SHA256_INITIAL, state_bytes};
-use crate::miner::Prepared;
+use crate::hash::{SHA256_INITIAL, state_bytes};
+use crate::miner::kernel::Kernel;
+use crate::miner::prepared::Prepared;
 
 /// Where the nonce stands in the second block.
 const NONCE: Range<usize> = 48..52;
 
-/// Searches `nonces` one after the other; a [`Kernel`](crate::miner::Kernel).
-pub fn search(prepared: &Prepared, nonces: Range<u64>) -> Option<u32> {
+pub(super) const KERNEL: Kernel = Kernel { name: "portable", is_available: || true, search };
+
+fn search(prepared: &Prepared, nonces: Range<u64>) -> Option<u32> {
     let mut tail = prepared.tail;
     let mut digest = digest_block();
-    // The hash is a little-endian number: its top word is the digest's last, with the bytes swapped.
-    let top = (prepared.target.value() >> 224usize).to::<u32>();
     nonces.map(|nonce| nonce as u32).find(|nonce| {
         tail[NONCE].copy_from_slice(&nonce.to_le_bytes());
         let state = double_hash(prepared, &tail, &mut digest);
-        state[7].swap_bytes() <= top && prepared.target.is_met_by(&BlockHash(state_bytes(&state)))
+        state[7] & prepared.zeros == 0 && prepared.is_met_by(*nonce)
     })
 }
 
@@ -39,49 +39,4 @@ fn double_hash(prepared: &Prepared, tail: &[u8; 64], digest: &mut [u8; 64]) -> [
     let mut outer = SHA256_INITIAL;
     compress256(&mut outer, &[*digest]);
     outer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::block::{HEADER_BYTES, Header};
-    use crate::encode::decode;
-    use crate::miner::NONCES;
-    use crate::pow::Target;
-    use proptest::prelude::*;
-
-    fn headers() -> impl Strategy<Value = Header> {
-        proptest::collection::vec(any::<u8>(), HEADER_BYTES).prop_map(|bytes| decode(&bytes).expect("any 116 bytes"))
-    }
-
-    /// The target that the hash just meets, and the one below.
-    fn around(header: &Header) -> (Target, Target) {
-        let value = ruint::aliases::U256::from_le_bytes(header.hash().0);
-        (Target::new(value), Target::new(value - ruint::aliases::U256::ONE))
-    }
-
-    proptest! {
-        #[test]
-        fn hashes_as_the_definition(header in headers()) {
-            let prepared = Prepared::new(&header, Target::MIN);
-            let state = double_hash(&prepared, &prepared.tail, &mut digest_block());
-            prop_assert_eq!(BlockHash(state_bytes(&state)), header.hash());
-        }
-
-        #[test]
-        fn finds_what_meets_the_target_exactly(header in headers()) {
-            let own = u64::from(header.nonce)..u64::from(header.nonce) + 1;
-            let (met, missed) = around(&header);
-            prop_assert_eq!(search(&Prepared::new(&header, met), own.clone()), Some(header.nonce));
-            prop_assert_eq!(search(&Prepared::new(&header, missed), own), None);
-        }
-
-        #[test]
-        fn finds_the_lowest_nonce_of_the_range(header in headers(), start in 0..NONCES - 64, shift in 0..8usize) {
-            let target = Target::new(ruint::aliases::U256::MAX >> shift);
-            let met = |nonce: &u64| target.is_met_by(&Header { nonce: *nonce as u32, ..header }.hash());
-            let brute = (start..start + 64).find(met).map(|nonce| nonce as u32);
-            prop_assert_eq!(search(&Prepared::new(&header, target), start..start + 64), brute);
-        }
-    }
 }

@@ -7,7 +7,7 @@ use drystone_core::api::{BlockStatus, ErrorCode, Hex, MiningStatus, MiningTempla
 use drystone_core::block::{Block, Body};
 use drystone_core::hash::BlockHash;
 use drystone_core::key::AccountId;
-use drystone_core::miner::{Control, Job, mine};
+use drystone_core::miner::{Control, Job, Kernel, mine};
 use drystone_core::params::ChainKind;
 use drystone_core::subsidy::subsidy_at;
 use drystone_core::validation::{BlockContext, CheckedBlock, check_header};
@@ -101,7 +101,7 @@ fn generate_one(call: &Call, reward_to: AccountId) -> Result<Option<BlockHash>, 
     let (template, now) = build(call, reward_to)?;
     let job = Job::new(template.header).expect("the difficulty rule gives targets");
     let control = Control { cancelled: &|| call.is_cancelled(), clock: &|| now, hashes: &AtomicU64::new(0) };
-    let Some(header) = mine(&job, 1, &control) else { return Ok(None) };
+    let Some(header) = mine(&job, Kernel::PORTABLE, 1, &control) else { return Ok(None) };
     let context = BlockContext {
         params: &call.rpc.params,
         chain_id: &call.rpc.chain_id,
