@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use drystone_core::miner::Kernel;
 use drystone_node::engine::message::PeerId;
 
 use crate::logging::Level;
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Unban(UnbanOptions),
     /// Have a running node copy its ledger, as it is at one moment, into a new file.
     Backup(BackupOptions),
+    /// Measure how fast this machine mines, and what to expect of that.
+    BenchMiner(BenchMinerOptions),
     /// Write manual pages, or print the main one.
     Man {
         /// A directory for a page of each command, created if missing [default: the main page to standard output].
@@ -79,6 +83,10 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
     pub(crate) threads: Option<u16>,
 
+    /// How to hash when mining [default: as is fastest on this processor].
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Kernel::ALL.iter().map(Kernel::name)))]
+    pub(crate) kernel: Option<String>,
+
     /// Read everything on disk over once in so many days, and mend what is damaged; 0 turns that off [default: 7].
     #[arg(long, value_name = "N", value_parser = read_days)]
     pub(crate) scrub_days: Option<f64>,
@@ -103,8 +111,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
 
-    /// A TOML file with any of: genesis, data_dir, rpc, rpc_hosts, listen, peers, mine, threads, scrub_days, faucet, log,
-    /// log_json, and a table [net] with max_per_ip, group_limits, mdns. Flags override it.
+    /// A TOML file with any of: genesis, data_dir, rpc, rpc_hosts, listen, peers, mine, threads, kernel, scrub_days, faucet,
+    /// log, log_json, and a table [net] with max_per_ip, group_limits, mdns. Flags override it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
@@ -215,6 +223,30 @@ pub(crate) struct UnbanOptions {
     pub(crate) node: OwnNode,
 }
 
+/// What `bench-miner` understands.
+#[derive(Debug, Args)]
+pub(crate) struct BenchMinerOptions {
+    /// Measure each kernel on each number of threads for so many seconds in all.
+    #[arg(long, value_name = "N", default_value = "2", value_parser = read_measuring_time)]
+    pub(crate) seconds: f64,
+
+    /// Measure on so many threads alone [default: 1, 2, 4 and so on, and one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+
+    /// Take the first difficulty of this genesis file, and ask no node [default: the difficulty of the node's tip; where
+    /// no node runs, of the genesis in --data-dir, else of the main chain's].
+    #[arg(long, value_name = "FILE", conflicts_with = "rpc")]
+    pub(crate) genesis: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) node: RunningNode,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 fn read_target(text: &str) -> Result<String, &'static str> {
     let known = text.parse::<IpAddr>().is_ok() || text.parse::<PeerId>().is_ok();
     if known { Ok(text.to_owned()) } else { Err("neither an IP address nor the name of a peer") }
@@ -229,6 +261,11 @@ pub(crate) fn check_days(days: f64) -> Result<f64, &'static str> {
     // Nothing is read faster than in the shortest time, which tests use.
     let known = days == 0.0 || (0.00001..=3650.0).contains(&days);
     if known { Ok(days) } else { Err("a number of days up to 3650, or 0 for never") }
+}
+
+fn read_measuring_time(text: &str) -> Result<f64, &'static str> {
+    let seconds = text.parse().map_err(|_| "not a number of seconds")?;
+    if (0.01..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("a number of seconds from 0.01 to 3600") }
 }
 
 fn read_seconds(text: &str) -> Result<u64, &'static str> {
@@ -368,6 +405,7 @@ mod tests {
             "n dev --rpc 127.0.0.1",
             "n dev --threads -1",
             "n dev --threads 1025",
+            "n dev --kernel cuda",
             "n dev --scrub-days often",
             "n dev --scrub-days -1",
             "n dev --scrub-days nan",
@@ -393,6 +431,15 @@ mod tests {
             "n ban 10.0.0.1 --rpc 127.0.0.1:1",
             "n unban 10.0.0.1 --rpc 127.0.0.1:1",
             "n unban 10.0.0.1 --for 1d",
+            "n bench-miner --seconds 0",
+            "n bench-miner --seconds nan",
+            "n bench-miner --seconds 3601",
+            "n bench-miner --seconds long",
+            "n bench-miner --threads 0",
+            "n bench-miner --threads 1025",
+            "n bench-miner --rpc 127.0.0.1:1 --data-dir d",
+            "n bench-miner --rpc 127.0.0.1:1 --genesis g.json",
+            "n bench-miner 5",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

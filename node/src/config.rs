@@ -11,6 +11,7 @@ use drystone_core::address::decode_address;
 use drystone_core::amount::Amount;
 use drystone_core::genesis::{dev_params, main_params};
 use drystone_core::key::{AccountId, SecretKey};
+use drystone_core::miner::Kernel;
 use drystone_core::params::{ChainKind, ChainParams};
 use drystone_node::engine::limits::{PEERS, PEERS_PER_ADDRESS};
 use drystone_node::net::parse_address;
@@ -64,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) reward_to: Option<AccountId>,
     /// How many threads mine.
     pub(crate) threads: usize,
+    /// How to hash when mining; nothing is as is fastest.
+    pub(crate) kernel: Option<Kernel>,
     /// In how many days everything on disk is read over; 0 is never.
     pub(crate) scrub_days: f64,
     /// What whoever asks is paid, if anything.
@@ -98,6 +101,7 @@ struct File {
     net: Option<NetTable>,
     mine: Option<String>,
     threads: Option<u16>,
+    kernel: Option<String>,
     #[serde(default, deserialize_with = "read_days")]
     scrub_days: Option<f64>,
     faucet: Option<String>,
@@ -135,6 +139,7 @@ impl Config {
             peer: if flags.peer.is_empty() { file.peers.unwrap_or_default() } else { flags.peer },
             mine: flags.mine.or(file.mine),
             threads: flags.threads.or(file.threads),
+            kernel: flags.kernel.or(file.kernel),
             scrub_days: flags.scrub_days.or(file.scrub_days),
             faucet: flags.faucet.or(file.faucet),
             log: flags.log.or(file.log),
@@ -196,6 +201,7 @@ impl Config {
             mdns: false,
             reward_to: mine.or(reward_to),
             threads: options.threads.map_or(threads, usize::from),
+            kernel: options.kernel.map(|name| read_kernel(&name)).transpose()?,
             scrub_days: options.scrub_days.unwrap_or(DEFAULT_SCRUB_DAYS),
             faucet,
             log: options.log.unwrap_or_default(),
@@ -251,6 +257,17 @@ fn read_address(params: &ChainParams, text: &str) -> Result<AccountId, Failure> 
         Failure::new(
             format_args!("cannot mine to {text:?}: {error}"),
             format_args!("give an address of {}, as drystone-wallet address prints", params.name),
+        )
+    })
+}
+
+/// Reads the name of a kernel that this processor can run.
+fn read_kernel(name: &str) -> Result<Kernel, Failure> {
+    Kernel::named(name).filter(Kernel::is_available).ok_or_else(|| {
+        let names: Vec<&str> = Kernel::available().map(|kernel| kernel.name()).collect();
+        Failure::new(
+            format_args!("this processor cannot run the kernel {name:?}"),
+            format_args!("leave --kernel out, or take one that it can run: {}", names.join(", ")),
         )
     })
 }
@@ -322,7 +339,7 @@ mod tests {
         let address = encode_address("tdry", &AccountId([5; 32]));
         let text = format!(
             "genesis = 'g.json'\ndata_dir = 'd'\nrpc = '127.0.0.1:1'\nrpc_hosts = ['node.example']\n\
-             listen = '127.0.0.1:7'\npeers = ['10.0.0.1:1', '/ip4/10.0.0.2/tcp/2']\nmine = '{address}'\nthreads = 3\nscrub_days = 30\nlog = 'warn'\nlog_json = true\n\
+             listen = '127.0.0.1:7'\npeers = ['10.0.0.1:1', '/ip4/10.0.0.2/tcp/2']\nmine = '{address}'\nthreads = 3\nkernel = 'portable'\nscrub_days = 30\nlog = 'warn'\nlog_json = true\n\
              [net]\nmax_per_ip = 9\ngroup_limits = false\n"
         );
         let config = Config::run(options(directory.path(), &text, NodeOptions::default())).unwrap();
@@ -335,7 +352,7 @@ mod tests {
         assert_eq!((config.max_per_ip, config.group_limits, config.mdns), (9, false, false));
         assert_eq!(config.reward_to, Some(AccountId([5; 32])));
         assert_eq!((config.threads, config.log, config.log_json), (3, Level::Warn, true));
-        assert_eq!(config.scrub_days, 30.0);
+        assert_eq!((config.kernel, config.scrub_days), (Some(Kernel::PORTABLE), 30.0));
 
         let rpc = "127.0.0.1:2".parse().ok();
         let peer = vec!["10.0.0.3:3".into()];
@@ -353,6 +370,7 @@ mod tests {
 
         let config = Config::run(options(directory.path(), "", NodeOptions::default())).unwrap();
         assert_eq!((config.params.kind, config.rpc, config.reward_to), (ChainKind::Main, DEFAULT_RPC, None));
+        assert_eq!(config.kernel, None);
         assert_eq!(config.listen, Listen { address: DEFAULT_LISTEN, any_port: true });
         assert_eq!((config.max_per_ip, config.group_limits, config.mdns), (PEERS_PER_ADDRESS, true, false));
         assert!(config.data.path().ends_with(".drystone/drystone"));
@@ -372,6 +390,7 @@ mod tests {
             "net",
             "mine",
             "threads",
+            "kernel",
             "scrub_days",
             "faucet",
             "log",
@@ -382,6 +401,7 @@ mod tests {
         for wrong in [
             "threads = -1",
             "threads = 70000",
+            "kernel = 5",
             "rpc = 'nowhere'",
             "log = 'loud'",
             "scrub_days = -1",
@@ -410,6 +430,25 @@ mod tests {
         ] {
             let text = Config::dev(options(listen, peer)).unwrap_err().to_string();
             assert!(text.contains(words) && text.lines().count() == 2, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_one_that_this_processor_can_run() {
+        let dev = |name: &str| {
+            let options = NodeOptions { kernel: Some(name.into()), ..NodeOptions::default() };
+            Config::dev(options).map(|config| config.kernel)
+        };
+        for kernel in Kernel::ALL.iter().filter(|kernel| kernel.is_available()) {
+            assert_eq!(dev(kernel.name()), Ok(Some(*kernel)));
+        }
+        for kernel in Kernel::ALL.iter().map(Kernel::name).filter(|name| dev(name).is_err()).chain(["cuda", ""]) {
+            let text = dev(kernel).unwrap_err().to_string();
+            let expected = format!(
+                "error: this processor cannot run the kernel \"{kernel}\"\n\
+                 next: leave --kernel out, or take one that it can run: portable"
+            );
+            assert!(text.starts_with(&expected) && text.lines().count() == 2, "{text}");
         }
     }
 

@@ -357,7 +357,7 @@ mod tests {
         let ((_, network), (commands, _)) = (channel(1), channel(1));
         let workers = Workers::start(engine.workshop(), 1, &done_sender).unwrap();
         let (tips, _) = watch::channel(None);
-        let hands = Hands { miner: Miner::start(mailbox.clone()).unwrap(), workers, network: commands, tips };
+        let hands = Hands { miner: Miner::start(mailbox.clone(), None).unwrap(), workers, network: commands, tips };
         let inbox = Inbox { messages, network, done };
         let driver = Driver::new(engine, inbox, hands, metrics, Handle::current());
         (mailbox, thread::spawn(move || driver.run()))

@@ -14,6 +14,7 @@ mod miner;
 mod node;
 mod progress;
 mod scrub;
+mod units;
 mod workers;
 
 use std::io::{self, ErrorKind, Write};
@@ -58,6 +59,7 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Ban(options) => print(&commands::bans::ban(options)?),
         Command::Unban(options) => print(&commands::bans::unban(options)?),
         Command::Backup(options) => print(&commands::backup::execute(options)?),
+        Command::BenchMiner(options) => print(&commands::bench_miner::execute(options)?),
         Command::Man { directory } => print(&commands::man::execute(directory.as_deref())?),
         Command::Completions { shell } => print(&completions(shell)),
     }

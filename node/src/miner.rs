@@ -1,5 +1,6 @@
 //! The mining thread: works on the newest job until there is another, and counts its hashes.
 
+use std::cell::LazyCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -9,11 +10,17 @@ use drystone_core::miner::{Control, Job, Kernel, mine};
 use drystone_node::engine::message::Input;
 use drystone_node::engine::mining::MiningJob;
 use drystone_node::mailbox::{Mailbox, Message};
+use rustix::process::setpriority_process;
+use tracing::{info, warn};
 
 use crate::clock::{now, uptime};
+use crate::units::hash_rate;
 
 /// Seconds over which the speed is averaged.
 const SPEED_WINDOW: usize = 10;
+
+/// What mining threads say of their importance: the least that there is.
+const NICENESS: i32 = 19;
 
 /// The handle on the mining thread.
 pub(crate) struct Miner {
@@ -37,8 +44,9 @@ enum Order {
 }
 
 impl Miner {
-    /// Starts the thread, which rests at first. What it finds goes to `mailbox`.
-    pub(crate) fn start(mailbox: Mailbox) -> std::io::Result<Miner> {
+    /// Starts the thread, which rests at first. It mines with `kernel`, or else with the fastest. What it finds goes to
+    /// `mailbox`.
+    pub(crate) fn start(mailbox: Mailbox, kernel: Option<Kernel>) -> std::io::Result<Miner> {
         let shared = Arc::new(Shared {
             order: Mutex::new(Order::Rest),
             ordered: Condvar::new(),
@@ -46,7 +54,7 @@ impl Miner {
             hashes: AtomicU64::new(0),
         });
         let worker = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("miner".into()).spawn(move || worker.work(&mailbox))?;
+        let thread = thread::Builder::new().name("miner".into()).spawn(move || worker.work(&mailbox, kernel))?;
         Ok(Miner { shared, thread })
     }
 
@@ -85,18 +93,18 @@ impl Shared {
         self.order.lock().expect("nothing panics while it holds the lock")
     }
 
-    fn work(&self, mailbox: &Mailbox) {
-        let mut fastest = None;
+    fn work(&self, mailbox: &Mailbox, kernel: Option<Kernel>) {
+        give_way();
+        // A node that never mines is spared the race.
+        let kernel = LazyCell::new(|| choose(kernel));
         while let Some((job, serving)) = self.next_job() {
             let control = Control {
                 cancelled: &|| self.orders.load(Ordering::Relaxed) != serving,
                 clock: &now,
                 hashes: &self.hashes,
             };
-            // A node that never mines is spared the race.
-            let kernel = *fastest.get_or_insert_with(|| Kernel::fastest(uptime));
             let search = Job::new(job.header).expect("a template's target follows from its parent's");
-            let Some(found) = mine(&search, kernel, job.threads, &control) else { continue };
+            let Some(found) = mine(&search, *kernel, job.threads, &control) else { continue };
             let solution = Input::Mined { epoch: job.epoch, time: found.time, nonce: found.nonce };
             if mailbox.post_waiting(Message::Input(solution)).is_err() {
                 return;
@@ -116,6 +124,27 @@ impl Shared {
             }
         }
     }
+}
+
+/// Lets whoever else wants the processor go first. The threads that this one starts inherit that on Linux; elsewhere it would
+/// hold for the whole program, which is to stay awake.
+fn give_way() {
+    if cfg!(target_os = "linux")
+        && let Err(error) = setpriority_process(None, NICENESS)
+    {
+        warn!("mining does not give way to other work: {error}");
+    }
+}
+
+/// The kernel that was named, or else the fastest here and now.
+fn choose(named: Option<Kernel>) -> Kernel {
+    let (kernel, rate) = match named {
+        Some(kernel) => Kernel::race([kernel], uptime),
+        None => Kernel::race(Kernel::available(), uptime),
+    };
+    let why = if named.is_some() { "that was named" } else { "that was fastest in a trial" };
+    info!(%kernel, rate = hash_rate(rate), "mining with the kernel {why}");
+    kernel
 }
 
 /// The speed of a miner over the last seconds.
@@ -169,7 +198,7 @@ mod tests {
     #[test]
     fn a_new_job_takes_the_place_of_the_old_one() {
         let (mailbox, mut inbox) = Mailbox::new();
-        let miner = Miner::start(mailbox).unwrap();
+        let miner = Miner::start(mailbox, None).unwrap();
         let mut meter = miner.meter();
         assert_eq!(meter.sample(), 0);
         // One hash in 2^224 meets this target.
@@ -193,7 +222,7 @@ mod tests {
         for _ in 0..CAPACITY {
             mailbox.post(Message::Input(Input::Tick)).unwrap();
         }
-        let miner = Miner::start(mailbox).unwrap();
+        let miner = Miner::start(mailbox, None).unwrap();
         miner.work_on(job(&dev_params(), 1));
         drop(inbox);
         miner.end();
@@ -202,7 +231,7 @@ mod tests {
     #[test]
     fn the_speed_is_a_mean_over_the_window() {
         let (mailbox, _inbox) = Mailbox::new();
-        let miner = Miner::start(mailbox).unwrap();
+        let miner = Miner::start(mailbox, None).unwrap();
         let mut meter = miner.meter();
         let speeds: Vec<u64> = (0..2 * SPEED_WINDOW)
             .map(|_| {

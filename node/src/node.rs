@@ -126,7 +126,8 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     if greets {
         print(&banner::text(config, address, p2p, &store.snapshot()?)?)?;
     }
-    let miner = Miner::start(mailbox.clone()).map_err(|error| cannot_start("the miner's thread", &error))?;
+    let miner =
+        Miner::start(mailbox.clone(), config.kernel).map_err(|error| cannot_start("the miner's thread", &error))?;
     runtime.spawn(measure(miner.meter(), hash_rate));
     runtime.spawn(progress::show(mailbox.clone(), config.log_json));
     if config.scrub_days > 0.0 {

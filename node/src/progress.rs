@@ -9,6 +9,7 @@ use drystone_node::mailbox::{Mailbox, MailboxError};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::console;
+use crate::units::duration;
 
 /// How often the engine is asked.
 const POLL: Duration = Duration::from_secs(1);
@@ -107,18 +108,6 @@ fn describe(progress: &Progress, target: u64, speed: Option<f64>) -> String {
     }
 }
 
-/// A time in its two largest units.
-pub(crate) fn duration(seconds: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let first = UNITS.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(UNITS.len() - 1);
-    let (unit, name) = UNITS[first];
-    let rest = UNITS.get(first + 1).map(|(below, name)| (seconds % unit / below, name));
-    match rest.filter(|(count, _)| *count > 0) {
-        Some((count, below)) => format!("{} {name} {count} {below}", seconds / unit),
-        None => format!("{} {name}", seconds / unit),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,21 +165,5 @@ mod tests {
         assert_eq!(journey.line(12_000, &at(10_000, 10_001, Some(10_001))), None, "an ordinary block");
         let quiet = Progress { height: 5, headers: 5, claimed: None, missing: 0, syncing: true };
         assert_eq!((journey.line(13_000, &quiet), journey.line(14_000, &quiet)), (None, None));
-    }
-
-    #[test]
-    fn a_time_has_two_units() {
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min"),
-            (61, "1 min 1 s"),
-            (3_600, "1 h"),
-            (3_661, "1 h 1 min"),
-            (86_400, "1 d"),
-            (200_000, "2 d 7 h"),
-        ] {
-            assert_eq!(duration(seconds), text);
-        }
     }
 }

@@ -26,7 +26,7 @@ use std::thread;
 use crate::block::Header;
 use crate::pow::{BitsError, Target};
 
-pub use kernel::{Kernel, KernelError};
+pub use kernel::Kernel;
 pub use prepared::Prepared;
 
 /// How many nonces a header has.

@@ -7,7 +7,7 @@ use super::client::Client;
 use crate::cli::{BanOptions, UnbanOptions};
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::progress::duration;
+use crate::units::duration;
 
 /// Bans, and says for how long.
 pub(crate) fn ban(options: BanOptions) -> Result<String, Failure> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod bans;
+pub(crate) mod bench_miner;
 mod client;
 pub(crate) mod genesis;
 pub(crate) mod man;

@@ -8,7 +8,7 @@ use super::client::Client;
 use crate::cli::PeersOptions;
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::progress::duration;
+use crate::units::duration;
 
 /// Asks and describes.
 pub(crate) fn execute(options: PeersOptions) -> Result<String, Failure> {
@@ -58,7 +58,7 @@ fn describe_bans(bans: &[BanInfo]) -> String {
 }
 
 /// Rows of equally wide columns, the first of them the headings.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0));
     let line = |row: &[String; N]| -> String {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();

@@ -7,13 +7,12 @@ use super::client::Client;
 use crate::cli::StatusOptions;
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::progress::duration;
+use crate::units::{block_time, duration, hash_rate};
 
 /// How far the clocks of this program and of the node may differ before that is worth a word, in milliseconds.
 const CLOCKS_DIFFER_MS: u64 = 5_000;
 /// After so many block intervals without a block something is wrong: by chance alone it is one time in 10^8.
 const LONG_INTERVALS: u64 = 20;
-const DAY: f64 = 86_400.0;
 
 /// Asks and describes.
 pub(crate) fn execute(options: StatusOptions) -> Result<String, Failure> {
@@ -148,28 +147,11 @@ fn mining(info: &NodeInfo) -> String {
         }
         _ if *speed == 0 => format!("starting, {threads}{to}"),
         _ => {
-            let expected = info.moment.as_ref().and_then(|moment| seconds_to_a_block(moment, *speed));
-            let expected = expected.map(|seconds| format!(", a block in about {seconds}")).unwrap_or_default();
+            let target = info.moment.as_ref().and_then(|moment| moment.bits.to_target().ok());
+            let expected = target.map(|target| format!(", a block in about {}", block_time(target, *speed)));
+            let expected = expected.unwrap_or_default();
             format!("{} with {threads}{expected}{to}", hash_rate(*speed))
         }
-    }
-}
-
-/// How long a block takes on average at this speed and the tip's difficulty.
-fn seconds_to_a_block(moment: &Moment, speed: u64) -> Option<String> {
-    let work = moment.bits.to_target().ok()?.work().to_le_bytes();
-    let hashes = work.iter().rev().fold(0.0, |sum: f64, byte| sum * 256.0 + f64::from(*byte));
-    let seconds = hashes / speed as f64;
-    let years = seconds / (365.25 * DAY);
-    Some(if years >= 1.0 { format!("{years:.0} years") } else { duration(seconds.ceil() as u64) })
-}
-
-/// A speed in the unit that gives it one to three digits before the point.
-fn hash_rate(hashes: u64) -> String {
-    let units = [(1e12, "TH/s"), (1e9, "GH/s"), (1e6, "MH/s"), (1e3, "kH/s")];
-    match units.iter().find(|(size, _)| hashes as f64 >= *size) {
-        Some((size, unit)) => format!("{:.1} {unit}", hashes as f64 / size),
-        None => format!("{hashes} H/s"),
     }
 }
 
@@ -259,9 +241,6 @@ mod tests {
         assert_says(mining(speed(999)), "mining   999 H/s with 2 threads, a block in about 4 h 39 min");
         assert_says(mining(speed(1)), "mining   1 H/s with 2 threads, a block in about 194 d 4 h");
         assert_says(mining(speed(0)), "mining   starting, 2 threads");
-        for (speed, text) in [(45_900_000, "45.9 MH/s"), (1_000, "1.0 kH/s"), (3_210_000_000, "3.2 GH/s")] {
-            assert_eq!(hash_rate(speed), text);
-        }
         let refused = json!({ "threads": 2, "hashes_per_second": 0, "reward_to": "dry1x", "refusal": "no peers" });
         assert_says(mining(refused), "mining   not now: no peers");
         let until = NOW + 90_000;
