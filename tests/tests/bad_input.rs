@@ -63,6 +63,7 @@ fn wrong_words_to_the_node() {
     };
     let (text, binary) = (file("text", b"not a chain\n"), file("binary", b"\xff\xfe\x00"));
     let (unknown, wrong_type) = (file("unknown.toml", b"colour = 1"), file("type.toml", b"\nrpc = \"here\""));
+    let no_kernel = file("kernel.toml", b"kernel = 'cuda'");
     let other_prefix = encode_address("dry", &SecretKey::dev(0).account());
     let mistyped = address(0).replace("tdry1d", "tdry1q");
     let bob = address(1);
@@ -74,6 +75,12 @@ fn wrong_words_to_the_node() {
         ("dev --rpc 127.0.0.1:99999", 2, "99999"),
         ("dev --threads -1", 2, "-1"),
         ("dev --threads 1000000", 2, "1000000"),
+        ("dev --kernel cuda", 2, "portable"),
+        (&format!("run --config {no_kernel}"), 1, "cannot run the kernel \"cuda\""),
+        ("bench-miner --seconds 0", 2, "0.01"),
+        ("bench-miner --threads 0", 2, "1..=1024"),
+        ("bench-miner --rpc 127.0.0.1:1", 1, "no node answers"),
+        (&format!("bench-miner --genesis {text}"), 1, "not a genesis file"),
         ("dev --data-dir ''", 2, "--data-dir"),
         ("dev --log loud", 2, "loud"),
         ("dev --scrub-days -1", 2, "-1"),

@@ -67,6 +67,7 @@ const OPERATIONS: Typing = Typing {
         // Not beside the node of the main chain, which is then the only one in its home.
         ("dev --faucet 10", "dev --data-dir faucet --faucet 10"),
         ("http://127.0.0.1:8645/rpc", "http://$DRYSTONE_RPC/rpc"),
+        ("drystone-node bench-miner", "drystone-node bench-miner --seconds 0.1"),
     ],
     left_out: &[
         ("cargo build --release --locked", "it has built what is tested here"),
