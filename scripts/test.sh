@@ -33,7 +33,7 @@ step "formatting";    cargo fmt --all --check
 step "lints";         cargo clippy --locked --workspace --all-targets -- -D warnings
 step "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 # What the tests start, before any of them waits for it.
-step "programs";      cargo build --locked --workspace --bins
+step "programs";      cargo build --locked --workspace --bins --examples
 step "tests";         cargo test --locked --workspace
 
 # Whole networks under all faults: seeds that were run before, and new ones, whose lines say how to repeat them.

@@ -23,7 +23,7 @@ const RUN_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a test waits for a reply. Longer than the node's own limits, so that it is the node that gives up.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The path of a program of this workspace, built first.
+/// The path of a program of this workspace, built first; an example is `examples/NAME`.
 ///
 /// # Panics
 /// If it cannot be built.
@@ -32,7 +32,7 @@ pub fn binary(name: &str) -> PathBuf {
     let directory = BUILT.get_or_init(|| {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // The whole workspace, as the tests themselves are built: other choices would turn on other features, and build all anew.
-        let arguments = ["build", "--quiet", "--locked", "--workspace", "--bins"];
+        let arguments = ["build", "--quiet", "--locked", "--workspace", "--bins", "--examples"];
         let mut command = Command::new(cargo);
         // What cargo tells a test of its package would be taken for a change by build scripts that look at it (ring's does).
         for (name, _) in env::vars_os() {

@@ -1,8 +1,8 @@
 //! The miner as a node runs it: what it gives way to, how it hashes, and what `bench-miner` says of it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -21,10 +21,14 @@ fn endless(root: &Path) -> String {
     path
 }
 
+fn address(index: u8) -> String {
+    encode_address("tdry", &SecretKey::dev(index).account())
+}
+
 /// A node that mines the endless chain.
 fn miner(root: &Path, more: &[&str]) -> Node {
     let genesis = endless(root);
-    let to = encode_address("tdry", &SecretKey::dev(0).account());
+    let to = address(0);
     Node::start(root, &[&["run", "--genesis", &genesis, "--mine", &to], more].concat())
 }
 
@@ -166,6 +170,55 @@ fn the_difficulty_is_that_of_the_node_or_of_the_genesis_that_is_named() {
         let ended = bench(root.path(), &arguments);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{ended:?}");
         assert!(ended.stderr.contains(words) && ended.stderr.contains("\nnext: "), "{ended:?}");
+    }
+}
+
+/// A program that is killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_miner_in_another_process_needs_nothing_but_rpc() {
+    let root = tempfile::tempdir().unwrap();
+    let node = Node::start(root.path(), &["dev", "--threads", "0"]);
+    let (url, to) = (format!("http://{}", node.address), address(3));
+    let mut command = program("examples/miner", root.path());
+    command.args([&url, &to, "2"]).stdout(File::create(root.path().join("mined")).unwrap());
+    let miner = Running(command.spawn().unwrap());
+    let rewarded = |height: u64| node.call("chain_block", json!([height])).unwrap()["reward_to"].clone();
+    let height = || node.call("chain_head", json!([])).unwrap()["height"].as_u64().unwrap();
+    eventually("it mines", || (height() >= 3).then_some(()));
+    // Somebody else's block: its work is void, and it goes on from there.
+    let hash = node.call("mining_generate", json!([1, address(9)])).unwrap()[0].clone();
+    let other = node.call("chain_header", json!([hash])).unwrap()["height"].as_u64().unwrap();
+    eventually("it goes on", || (height() >= other + 3).then_some(()));
+    for height in 1..=other + 3 {
+        assert_eq!(rewarded(height), if height == other { address(9) } else { to.clone() }, "height {height}");
+    }
+    drop(miner);
+    let mined = fs::read_to_string(root.path().join("mined")).unwrap();
+    let taken =
+        mined.lines().filter(|line| line.starts_with("block ") && line.contains(": Connected; ")).count() as u64;
+    assert!(taken > other, "{mined}");
+
+    for (arguments, words) in [
+        (&[&*url, "tdry1nobody"][..], "tdry1nobody"),
+        (&["http://127.0.0.1:1", &to], "http://127.0.0.1:1/rpc"),
+        (&[&url], "usage: miner"),
+        (&[&url, &to, "0"], "usage: miner"),
+    ] {
+        let ended = run(program("examples/miner", root.path()).args(arguments));
+        assert!(
+            ended.code == Some(1) && ended.stderr.starts_with("error: ") && ended.stderr.contains(words),
+            "{ended:?}"
+        );
     }
 }
 

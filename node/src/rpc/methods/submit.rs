@@ -92,7 +92,9 @@ pub(super) fn refuse(refusal: impl Into<Refusal>) -> RpcError {
         Refusal::FromFuture { .. } => (ErrorCode::BlockNotYet, "it is kept and taken up when its time comes"),
         Refusal::Admission(error) => explain(error),
         Refusal::UnknownBlock(_) => (ErrorCode::NotFound, "chain_tips lists the ends of all branches that are known"),
-        Refusal::KnownBlock => (ErrorCode::DuplicateBlock, "chain_block tells where it stands; get a new mining_template"),
+        Refusal::KnownBlock => {
+            (ErrorCode::DuplicateBlock, "chain_block tells where it stands; get a new mining_template")
+        }
         Refusal::Busy => (ErrorCode::Busy, "submit again in a moment"),
         Refusal::Ours(what) => return RpcError::node_failure(what),
     };
