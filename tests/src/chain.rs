@@ -3,7 +3,7 @@
 use drystone_core::amount::Amount;
 use drystone_core::block::{Body, Header};
 use drystone_core::difficulty::{ParentTimes, next_bits};
-use drystone_core::hash::{BlockHash, StateRoot};
+use drystone_core::hash::{BlockHash, StateRoot, TxRoot};
 use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::params::ChainParams;
 use drystone_core::state::{Account, Leaf, MemoryState, StateChanges, StateKey, update};
@@ -133,6 +133,15 @@ impl TestChain {
 /// # Panics
 /// If the parameters make no chain.
 pub fn cheap_headers(params: &ChainParams, count: usize) -> Vec<Header> {
+    let genesis = params.genesis_block().header;
+    cheap_fork(params, count, genesis.tx_root)
+}
+
+/// As [`cheap_headers`], told apart from others by their `tx_root`.
+///
+/// # Panics
+/// If the parameters make no chain.
+pub fn cheap_fork(params: &ChainParams, count: usize, tx_root: TxRoot) -> Vec<Header> {
     let mut headers = vec![params.genesis_block().header];
     while headers.len() <= count {
         let parent = headers[headers.len() - 1];
@@ -142,7 +151,8 @@ pub fn cheap_headers(params: &ChainParams, count: usize) -> Vec<Header> {
         let bits = next_bits(params, &times);
         // As slowly as helps until the limit is reached, then at the interval.
         let wait = if bits == params.pow_limit { params.interval } else { 4 * params.response };
-        let mut header = Header { prev_hash: parent.hash(), time: parent.time + wait, bits, nonce: 0, ..parent };
+        let time = parent.time + wait;
+        let mut header = Header { prev_hash: parent.hash(), tx_root, time, bits, nonce: 0, ..parent };
         while check_header(header, params).is_err() {
             header.nonce += 1;
         }

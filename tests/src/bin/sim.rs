@@ -1,11 +1,14 @@
-//! `drystone-sim run`: a network of real engines under virtual time, from one seed.
+//! `drystone-sim run`: a network of real engines under virtual time, from one seed or from a scenario file.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
+use drystone_tests::sim::scenario::{explained, shrink};
 use drystone_tests::sim::{Faults, MINUTE, MS, Outcome, Setup, World};
 
 /// A deterministic simulator of Drystone networks.
@@ -36,9 +39,16 @@ struct Run {
     /// How many seeds to run, this one and those after it.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
-    /// all, none, or some of crash,partition,oneway,flap,loss,skew,churn,slow,hostile.
+    /// all, none, or some of crash,partition,oneway,flap,loss,skew,churn,slow and of the adversaries
+    /// hostile,selfish,withhold,equivocate,lie,misdate,hop,eclipse,headers,spam.
     #[arg(long, default_value = "all")]
     faults: Faults,
+    /// Run what this file says instead: lines `seed`, `nodes`, `minutes`, `faults`, `payments`, and `at MS FAULT`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "hours", "seed", "seeds", "faults"])]
+    scenario: Option<PathBuf>,
+    /// Where a seed fails, look for the smallest scenario that still does, and write it to this file.
+    #[arg(long, value_name = "FILE")]
+    shrink: Option<PathBuf>,
     /// Stop at this virtual millisecond.
     #[arg(long, value_name = "MS")]
     until: Option<u64>,
@@ -59,6 +69,13 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
+    let scenario = match run.scenario.as_deref().map(read).transpose() {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let next = AtomicU64::new(0);
     let failed = AtomicU64::new(0);
     let workers = thread::available_parallelism().map_or(1, |cores| cores.get() as u64).min(run.seeds);
@@ -70,7 +87,11 @@ fn main() -> ExitCode {
                     if number >= run.seeds {
                         return;
                     }
-                    if !run_seed(&run, run.seed.wrapping_add(number)) {
+                    let setup = scenario.clone().unwrap_or_else(|| {
+                        let seed = run.seed.wrapping_add(number);
+                        Setup::new(seed, run.nodes.into(), run.hours * 60 * MINUTE, run.faults)
+                    });
+                    if !run_setup(&run, &setup) {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -84,11 +105,33 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs one seed and prints what came of it; false if something did not hold.
-fn run_seed(run: &Run, seed: u64) -> bool {
+/// Reads a scenario file.
+fn read(path: &Path) -> Result<Setup, String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string());
+    let setup = text.and_then(|text| text.parse());
+    setup.map_err(|error| format!("cannot use the scenario {}: {error}; next: drystone-sim run --help", path.display()))
+}
+
+/// Shrinks a failing run and writes what is left.
+fn shrink_to(path: &Path, setup: &Setup) {
+    let mut runs = 0;
+    let shrunk = shrink(setup.clone(), |candidate| {
+        runs += 1;
+        let violation = World::new(candidate.clone()).run(None).violation;
+        eprint!("\rshrinking: {runs} runs");
+        violation
+    });
+    match shrunk.map(|(setup, violation)| fs::write(path, explained(&setup, &violation))) {
+        Some(Ok(())) => eprintln!("\nnext: drystone-sim run --scenario {}", path.display()),
+        Some(Err(error)) => eprintln!("\nerror: cannot write {}: {error}", path.display()),
+        None => eprintln!("\nerror: it does not fail again"),
+    }
+}
+
+/// Runs one setup and prints what came of it; false if something did not hold.
+fn run_setup(run: &Run, setup: &Setup) -> bool {
     let start = Instant::now();
-    let setup = Setup::new(seed, run.nodes.into(), run.hours * 60 * MINUTE, run.faults);
-    let outcome = World::new(setup).run(run.until.map(|ms| ms * MS));
+    let outcome = World::new(setup.clone()).run(run.until.map(|ms| ms * MS));
     if run.json {
         println!("{}", serde_json::to_string(&outcome).expect("an outcome is plain data"));
     } else if run.seeds > 1 {
@@ -97,19 +140,23 @@ fn run_seed(run: &Run, seed: u64) -> bool {
         print!("{}", summary(&outcome, start.elapsed()));
     }
     if let Some(violation) = &outcome.violation {
+        let replay = match &run.scenario {
+            Some(path) => format!("--scenario {}", path.display()),
+            None => {
+                format!("--nodes {} --hours {} --seed {} --faults {}", run.nodes, run.hours, outcome.seed, run.faults)
+            }
+        };
         eprintln!(
-            "violation: {} at {} ms at node {}: {}\n\
-             replay: drystone-sim run --nodes {} --hours {} --seed {} --faults {} --until {}",
+            "violation: {} at {} ms at node {}: {}\nreplay: drystone-sim run {replay} --until {}",
             violation.checker,
             violation.at_ms,
             violation.host,
             violation.what,
-            run.nodes,
-            run.hours,
-            outcome.seed,
-            run.faults,
             violation.at_ms + 1,
         );
+        if let Some(path) = &run.shrink {
+            shrink_to(path, setup);
+        }
     }
     outcome.violation.is_none()
 }

@@ -3,7 +3,7 @@
 use super::setup::Setup;
 use super::trace::Kind;
 use super::world::{Event, World};
-use super::{MINUTE, SECOND};
+use super::{MINUTE, MS, SECOND};
 use crate::random::Random;
 
 /// Something that goes wrong, or right again.
@@ -21,6 +21,8 @@ pub enum Fault {
     Mute(Vec<usize>),
     /// Everybody reaches everybody.
     Heal,
+    /// Adversaries are none any more.
+    Reform,
     /// Lost packets of 10,000 on a host's access.
     Loss(usize, u64),
     /// A host's clock is ahead by this many milliseconds.
@@ -29,8 +31,27 @@ pub enum Fault {
     Rate(usize, u64),
 }
 
-/// When what happens. All of it ends with the run's duration.
+impl Fault {
+    /// The hosts that it names.
+    pub fn hosts(&self) -> &[usize] {
+        match self {
+            Fault::Crash(host)
+            | Fault::Stop(host)
+            | Fault::Start(host)
+            | Fault::Loss(host, _)
+            | Fault::Skew(host, _)
+            | Fault::Rate(host, _) => std::slice::from_ref(host),
+            Fault::Split(side) | Fault::Mute(side) => side,
+            Fault::Heal | Fault::Reform => &[],
+        }
+    }
+}
+
+/// When what happens: what the setup says, or what its faults are drawn to.
 pub fn schedule(setup: &Setup, random: &Random) -> Vec<(u64, Fault)> {
+    if let Some(events) = &setup.schedule {
+        return events.clone();
+    }
     let mut faults = Vec::new();
     let mut random = random.part("faults", 0);
     let end = setup.duration;
@@ -109,7 +130,17 @@ pub fn schedule(setup: &Setup, random: &Random) -> Vec<(u64, Fault)> {
             faults.push(((at + random.between(MINUTE, 20 * MINUTE)).min(end), Fault::Skew(who, 0)));
         }
     }
-    // Everything is well again.
+    faults.retain(|(at, _)| *at <= end);
+    // Whole milliseconds, as scenario files have them.
+    faults.iter_mut().for_each(|(at, _)| *at -= *at % MS);
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}
+
+/// What ends everything with the run's duration.
+pub fn closing(setup: &Setup, random: &Random) -> Vec<(u64, Fault)> {
+    let (mut random, end) = (random.part("closing", 0), setup.duration);
+    let mut faults = vec![(end, Fault::Reform)];
     faults.push((end, Fault::Heal));
     for who in 0..setup.hosts {
         faults.push((end, Fault::Start(who)));
@@ -117,8 +148,6 @@ pub fn schedule(setup: &Setup, random: &Random) -> Vec<(u64, Fault)> {
         faults.push((end, Fault::Rate(who, 2_500_000)));
         faults.push((end, Fault::Skew(who, random.below(2_000) as i64 - 1_000)));
     }
-    faults.retain(|(at, _)| *at <= end);
-    faults.sort_by_key(|(at, _)| *at);
     faults
 }
 
@@ -159,6 +188,12 @@ impl World {
                 let blocked: Vec<(usize, usize)> = self.blocked.iter().copied().collect();
                 for (from, to) in blocked {
                     self.set_blocked(from, to, false);
+                }
+            }
+            Fault::Reform => {
+                for host in 0..self.hosts.len() {
+                    self.deviate(host, self.now, |deviant, node| deviant.end(node));
+                    self.hosts[host].deviant = None;
                 }
             }
             Fault::Loss(host, loss) => self.hosts[host].access.loss = loss,

@@ -13,6 +13,7 @@ use drystone_node::engine::work::Workshop;
 use drystone_node::engine::{Config, Engine};
 use drystone_node::store::{Store, StoreError, StoreOptions};
 
+use super::deviant::Deviant;
 use super::gossip::{GossipId, Router};
 use super::link::Access;
 use super::script::Script;
@@ -89,6 +90,10 @@ pub struct Host {
     pub cut_by: Option<u64>,
     /// When it last lost power, in virtual microseconds.
     pub crashed_at: Option<u64>,
+    /// Where its engine is departed from.
+    pub deviant: Option<Box<dyn Deviant>>,
+    /// Whether it does as it should, from the beginning to the end: what is promised to hosts is promised to these.
+    pub honest: bool,
 }
 
 /// The address of a host: each in a network group of its own.
@@ -181,6 +186,11 @@ impl Host {
     /// Whether a script runs on it.
     pub fn is_scripted(&self) -> bool {
         matches!(self.program, Program::Script(_))
+    }
+
+    /// Its engine, if one runs and nobody departs from it.
+    pub fn honest_node(&self) -> Option<&Node> {
+        self.node().filter(|_| self.honest)
     }
 
     /// Whether the power is on.

@@ -6,9 +6,11 @@
 //! time, and a liveness phase without faults ends each run. Nothing reads a clock, and everything random comes from one
 //! seed through integers, so the same seed gives the same [`Trace`](trace::Trace) on every machine.
 
+mod adversaries;
 pub mod archive;
 pub mod checkers;
 pub mod cost;
+pub mod deviant;
 pub mod faults;
 pub mod gossip;
 pub mod host;
@@ -19,9 +21,11 @@ mod network;
 mod power;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod script;
 pub mod setup;
 mod shell;
+pub mod sybil;
 pub mod trace;
 mod watch;
 pub mod workload;

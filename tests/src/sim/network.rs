@@ -113,9 +113,9 @@ impl World {
     pub(super) fn hang_up(&mut self, number: usize, peer: [u8; 32], reason: &DisconnectReason) {
         let other = number_of(&peer);
         if let DisconnectReason::Banned(offence) = reason {
-            if self.hosts[other].is_scripted() {
+            if !self.hosts[other].honest {
                 self.counts.bans += 1;
-            } else {
+            } else if self.hosts[number].honest {
                 self.report(Report::Banned { host: number, other, offence: offence.clone() });
             }
         }
@@ -272,6 +272,14 @@ impl World {
         known.truncate(4);
         if known.is_empty() {
             known = [0, 1].into_iter().filter(|other| *other != number && *other < self.hosts.len()).collect();
+        }
+        if let Some((victim, others)) = &self.eclipsed
+            && *victim == number
+            && self.now < self.setup.duration
+        {
+            // One honest host gets through among seven of the others.
+            known.truncate(1);
+            known.extend((0..7).map(|_| self.random.between(others.start as u64, others.end as u64 - 1) as usize));
         }
         let addresses = known.iter().map(|other| self.hosts[*other].address).collect();
         self.give(number, Input::Discovered(addresses));

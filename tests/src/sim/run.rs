@@ -54,7 +54,7 @@ impl World {
     /// Whether all hosts run and have one tip.
     pub fn agree(&self) -> bool {
         let tip = |host: &Host| host.node().map(|node| node.engine.tip().hash);
-        let honest: Vec<_> = self.hosts.iter().filter(|host| !host.is_scripted()).map(tip).collect();
+        let honest: Vec<_> = self.hosts.iter().filter(|host| host.honest).map(tip).collect();
         honest[0].is_some() && honest.windows(2).all(|pair| pair[0] == pair[1])
     }
 
@@ -107,9 +107,9 @@ impl World {
 
     /// *bans:* at the end no honest host's address is banned at another, for whatever reason that was not told.
     fn look_for_bans(&mut self) {
-        for host in self.running() {
+        for host in self.honest() {
             let now = self.clock_ms(host);
-            for other in self.running() {
+            for other in self.honest() {
                 let address = self.hosts[other].address.ip();
                 if self.hosts[host].node().is_some_and(|node| node.engine.is_banned(now, address)) {
                     self.violate("bans", host, format!("the address of honest host {other} is banned"));

@@ -9,34 +9,84 @@ use drystone_core::key::SecretKey;
 use drystone_core::params::{Allocation, ChainKind, ChainParams};
 use drystone_core::pow::Work;
 
+use super::faults::Fault;
 use super::{MINUTE, MS, SECOND};
 
 /// Accounts that genesis funds and that pay each other.
 pub const ACCOUNTS: u8 = 24;
+/// Who pays only to fill mempools.
+pub const SPAMMER: u8 = 200;
 /// What genesis gives each of them, in chips.
 pub const ENDOWMENT: u64 = 1_000_000_000_000;
 
-/// Which faults happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Faults {
+/// Defines [`Faults`] with the names of its fields.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Which faults happen, and which adversaries are about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Faults {
+            $($(#[$doc])* pub $name: bool,)*
+        }
+
+        impl Faults {
+            /// The names of all, as the command line has them.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            const fn each(on: bool) -> Faults {
+                Faults { $($name: on),* }
+            }
+
+            fn get(&self) -> impl Iterator<Item = (bool, &'static str)> {
+                [$((self.$name, stringify!($name))),*].into_iter()
+            }
+
+            fn named(&mut self, name: &str) -> Option<&mut bool> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+faults! {
     /// The power goes, writes that were not synced are lost, kept or torn, and comes back.
-    pub crash: bool,
+    crash,
     /// The network falls into two.
-    pub partition: bool,
+    partition,
     /// Links carry data in one direction only.
-    pub oneway: bool,
+    oneway,
     /// A partition comes and goes.
-    pub flap: bool,
+    flap,
     /// Packets are lost.
-    pub loss: bool,
+    loss,
     /// Clocks are wrong.
-    pub skew: bool,
+    skew,
     /// Hosts leave for long and come back.
-    pub churn: bool,
+    churn,
     /// Links become slow.
-    pub slow: bool,
+    slow,
     /// Some more hosts do what they like, see [`Hostile`](super::hostile::Hostile).
-    pub hostile: bool,
+    hostile,
+    /// A miner keeps its blocks back, see [`Selfish`](super::deviant::Selfish).
+    selfish,
+    /// A miner hands out no bodies, see [`Withholding`](super::deviant::Withholding).
+    withhold,
+    /// A miner tells some of one block and others of its twin, see [`Equivocating`](super::deviant::Equivocating).
+    equivocate,
+    /// A node lies about its state and its tip, see [`Lying`](super::deviant::Lying).
+    lie,
+    /// A miner dates its blocks as late or as early as rules allow, see [`Misdating`](super::deviant::Misdating).
+    misdate,
+    /// A miner mines while that is easy, see [`Hopping`](super::deviant::Hopping).
+    hop,
+    /// Many hosts keep one to themselves, see [`Eclipse`](super::sybil::Eclipse).
+    eclipse,
+    /// A peer has headers without end, see [`HeaderSpam`](super::sybil::HeaderSpam).
+    headers,
+    /// A peer pays itself as often as it can, see [`PaymentSpam`](super::sybil::PaymentSpam).
+    spam,
 }
 
 impl Faults {
@@ -44,9 +94,22 @@ impl Faults {
     pub const ALL: Faults = Faults::each(true);
     /// No fault.
     pub const NONE: Faults = Faults::each(false);
+}
 
-    const fn each(on: bool) -> Faults {
-        Faults { crash: on, partition: on, oneway: on, flap: on, loss: on, skew: on, churn: on, slow: on, hostile: on }
+impl Faults {
+    /// The adversaries alone, which are there all the time.
+    #[must_use]
+    pub fn adversaries(self) -> Faults {
+        let (crash, partition, oneway, flap) = (false, false, false, false);
+        let (loss, skew, churn, slow) = (false, false, false, false);
+        Faults { crash, partition, oneway, flap, loss, skew, churn, slow, ..self }
+    }
+
+    /// All but this one; nothing if it is not among them.
+    pub fn without(mut self, name: &str) -> Option<Faults> {
+        let fault = self.named(name).filter(|on| **on)?;
+        *fault = false;
+        Some(self)
     }
 }
 
@@ -58,18 +121,7 @@ impl fmt::Display for Faults {
             Faults::NONE => return f.write_str("none"),
             _ => {}
         }
-        let named = [
-            (self.crash, "crash"),
-            (self.partition, "partition"),
-            (self.oneway, "oneway"),
-            (self.flap, "flap"),
-            (self.loss, "loss"),
-            (self.skew, "skew"),
-            (self.churn, "churn"),
-            (self.slow, "slow"),
-            (self.hostile, "hostile"),
-        ];
-        let names: Vec<&str> = named.into_iter().filter_map(|(on, name)| on.then_some(name)).collect();
+        let names: Vec<&str> = self.get().filter_map(|(on, name)| on.then_some(name)).collect();
         f.write_str(&names.join(","))
     }
 }
@@ -84,22 +136,9 @@ impl FromStr for Faults {
             _ => Faults::NONE,
         };
         for name in text.split(',') {
-            let fault = match name {
-                "crash" => &mut faults.crash,
-                "partition" => &mut faults.partition,
-                "oneway" => &mut faults.oneway,
-                "flap" => &mut faults.flap,
-                "loss" => &mut faults.loss,
-                "skew" => &mut faults.skew,
-                "churn" => &mut faults.churn,
-                "slow" => &mut faults.slow,
-                "hostile" => &mut faults.hostile,
-                _ => {
-                    return Err(format!(
-                        "no fault {name:?}; give all, none, or some of crash,partition,oneway,flap,loss,skew,churn,slow,hostile"
-                    ));
-                }
-            };
+            let fault = faults
+                .named(name)
+                .ok_or_else(|| format!("no fault {name:?}; give all, none, or some of {}", Faults::NAMES.join(",")))?;
             *fault = true;
         }
         Ok(faults)
@@ -117,6 +156,8 @@ pub struct Setup {
     pub duration: u64,
     /// Which faults happen.
     pub faults: Faults,
+    /// What happens when, in place of what is drawn for these faults.
+    pub schedule: Option<Vec<(u64, Fault)>>,
     /// The chain.
     pub params: ChainParams,
     /// One payment in this time, on average; none where it is 0.
@@ -134,7 +175,8 @@ impl Setup {
     pub fn new(seed: u64, hosts: usize, duration: u64, faults: Faults) -> Setup {
         let miners = hosts.div_ceil(2);
         let (params, minimum_work, payment_every) = (params(), Work::ZERO, 30 * SECOND);
-        Setup { seed, hosts, duration, faults, params, payment_every, miners, minimum_work, age_ms: 3_600_000 }
+        let (schedule, age_ms) = (None, 3_600_000);
+        Setup { seed, hosts, duration, faults, schedule, params, payment_every, miners, minimum_work, age_ms }
     }
 
     /// How long everything may take to agree once faults have stopped: connections are dialled anew within seconds, statuses
@@ -157,6 +199,7 @@ impl Setup {
 pub fn params() -> ChainParams {
     let interval = 30_000;
     let mut allocations: Vec<Allocation> = (0..ACCOUNTS)
+        .chain([SPAMMER])
         .map(|index| Allocation { account: SecretKey::dev(index).account(), amount: Amount(ENDOWMENT) })
         .collect();
     allocations.sort();

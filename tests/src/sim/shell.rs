@@ -15,8 +15,10 @@ use drystone_node::store::StoreError;
 
 use super::MS;
 use super::checkers::Report;
-use super::host::{INBOX, Program, number_of};
+use super::deviant::{Deviant, Say, highest_bits};
+use super::host::{INBOX, Node, Program, number_of};
 use super::link::Packet;
+use super::script::Act;
 use super::trace::Kind;
 use super::world::{Event, World};
 
@@ -85,6 +87,10 @@ impl World {
 
     pub(super) fn call(&mut self, number: usize, now_ms: u64, input: Input) {
         let cost = super::cost::of_input(&input);
+        self.deviate(number, self.now, |deviant, node| {
+            deviant.hear(node, &input);
+            Vec::new()
+        });
         self.trace.note(self.now, number, Kind::Call, input_name(&input).as_bytes());
         let peer = if let Input::Peer { peer, .. } = &input { Some(*peer) } else { None };
         let Some(node) = self.hosts[number].node_mut() else { return };
@@ -108,7 +114,33 @@ impl World {
             self.report(Report::PeerBytes { host: number, peer: number_of(&peer.0), bytes });
         }
         for output in outputs {
-            self.execute(number, output, done);
+            self.say(number, output, done);
+        }
+        self.deviate(number, done, |deviant, node| deviant.add(node));
+    }
+
+    /// Has a host say something, or what it says instead.
+    fn say(&mut self, number: usize, output: Output, time: u64) {
+        if self.hosts[number].deviant.is_none() {
+            return self.execute(number, output, time);
+        }
+        self.deviate(number, time, |deviant, node| deviant.say(node, output));
+    }
+
+    /// Lets whoever departs from a host's engine speak.
+    pub(super) fn deviate(
+        &mut self,
+        number: usize,
+        time: u64,
+        speak: impl FnOnce(&mut dyn Deviant, &Node) -> Vec<Say>,
+    ) {
+        let host = &mut self.hosts[number];
+        let (Some(deviant), Program::Node(node)) = (&mut host.deviant, &host.program) else { return };
+        for said in speak(&mut **deviant, node) {
+            match said {
+                Say::Output(output) => self.execute(number, output, time),
+                Say::To(peer, gossip) => self.act(number, Act::Gossip(peer, gossip)),
+            }
         }
     }
 
@@ -126,8 +158,11 @@ impl World {
             Output::Verdict { origin, result } => self.workload.verdict(number, time, origin, &result),
             Output::Mine(job) => {
                 let start = self.hosts[number].starts;
-                let time = time + self.time_to_block(number, job.header.bits);
-                self.at(time, Event::Found { host: number, start, epoch: job.epoch });
+                let mines = self.hosts[number].deviant.as_mut().is_none_or(|deviant| deviant.mines(job.header.bits));
+                if mines {
+                    let time = time + self.time_to_block(number, job.header.bits);
+                    self.at(time, Event::Found { host: number, start, epoch: job.epoch });
+                }
                 if let Some(node) = self.hosts[number].node_mut() {
                     node.job = Some(*job);
                 }
@@ -226,7 +261,7 @@ impl World {
     pub(super) fn net_event(&mut self, number: usize, event: NetEvent) {
         if let NetEvent::Penalty { peer, offence, points } = &event {
             let other = number_of(&peer.0);
-            if !self.hosts[other].is_scripted() {
+            if self.hosts[number].honest && self.hosts[other].honest {
                 self.counts.penalties += 1;
                 let (offence, points) = (offence.clone(), *points);
                 self.report(Report::Penalty { host: number, other, offence, points });
@@ -239,11 +274,7 @@ impl World {
 
     /// A waiting time without memory whose mean is the block interval, scaled by difficulty and share.
     pub(super) fn time_to_block(&mut self, number: usize, bits: CompactTarget) -> u64 {
-        let top = |bits: CompactTarget| {
-            let target = bits.to_target().expect("bits of a template").value();
-            u128::from((target >> 192_usize).wrapping_to::<u64>()).max(1)
-        };
-        let (limit, target) = (top(self.params.pow_limit), top(bits));
+        let [limit, target] = [self.params.pow_limit, bits].map(|bits| u128::from(highest_bits(bits)));
         let mean =
             u128::from(self.params.interval * MS) * limit / target * 1_000 / u128::from(self.hosts[number].share);
         self.random.exponential(mean as u64)
@@ -254,7 +285,10 @@ impl World {
         let Some(node) = self.hosts[number].node_mut() else { return };
         let Some(job) = node.job.take_if(|job| job.epoch == epoch) else { return };
         let mut header = job.header;
-        header.time = header.time.max(now_ms);
+        header.time = match &mut self.hosts[number].deviant {
+            Some(deviant) => deviant.date(header.time, now_ms),
+            None => header.time.max(now_ms),
+        };
         while check_header(header, &self.params).is_err() {
             header.nonce = header.nonce.wrapping_add(1);
         }

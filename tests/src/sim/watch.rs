@@ -25,6 +25,11 @@ impl World {
         (0..self.hosts.len()).filter(|number| self.hosts[*number].node().is_some()).collect()
     }
 
+    /// The hosts on which an engine runs that nobody departs from.
+    pub fn honest(&self) -> Vec<usize> {
+        (0..self.hosts.len()).filter(|number| self.hosts[*number].honest_node().is_some()).collect()
+    }
+
     pub(super) fn check_all(&mut self) {
         for number in self.running() {
             let Some(node) = self.hosts[number].node() else { continue };

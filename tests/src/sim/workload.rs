@@ -81,7 +81,7 @@ impl World {
         if self.now < self.setup.duration {
             self.at(self.now + next, Event::Pay);
         }
-        let running = self.running();
+        let running = self.honest();
         if running.is_empty() {
             return;
         }
@@ -150,7 +150,7 @@ impl World {
     }
 
     fn fate(&self, txid: &Txid, payment: &Payment, (host, time): (usize, u64)) -> Fate {
-        let nodes = || self.hosts.iter().filter_map(|host| host.node());
+        let nodes = || self.hosts.iter().filter_map(|host| host.honest_node());
         let Some(first) = nodes().next() else { return Fate::Lost };
         let snapshot = first.engine.snapshot();
         if matches!(snapshot.transaction_place(txid), Ok(Some(_))) {

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use drystone_core::hash::BlockHash;
@@ -10,10 +11,10 @@ use drystone_node::engine::message::{Input, JobId, NetEvent, PeerEvent, RequestI
 use drystone_node::engine::work::Done;
 
 use super::checkers::Checkers;
+use super::deviant::Deviant;
 use super::faults::Fault;
 use super::gossip::Router;
 use super::host::{Host, Program, address_of, id_of};
-use super::hostile::Hostile;
 use super::link::{Access, Packet};
 use super::network::Connection;
 use super::report::Counts;
@@ -146,6 +147,8 @@ pub struct World {
     pub blocked: BTreeSet<(usize, usize)>,
     /// Whether hosts that discover are told of others.
     pub discovery: bool,
+    /// Who is told of these hosts, and of hardly any others.
+    pub eclipsed: Option<(usize, Range<usize>)>,
     /// One-way latencies in microseconds between hosts, the lower number first, where they are not their regions'.
     pub latencies: BTreeMap<(usize, usize), u64>,
     /// Which blocks hosts have connected: (time in µs, host, block). Kept where a test asks for it.
@@ -174,6 +177,7 @@ impl World {
             served: BTreeMap::new(),
             blocked: BTreeSet::new(),
             discovery: true,
+            eclipsed: None,
             latencies: BTreeMap::new(),
             connected: None,
             params,
@@ -199,15 +203,9 @@ impl World {
             let share = shares.get(number).copied().unwrap_or(0);
             world.add_host(share, access);
         }
-        if world.setup.faults.hostile {
-            for number in 0..world.setup.hosts.div_ceil(8) {
-                let access = Access { region: access.below(5) as usize, rate: 2_500_000, loss: 0 };
-                let (random, until) = (random.part("hostile", number as u64), world.setup.duration);
-                let hostile = Hostile::new(&world.params, world.setup.hosts, until, random);
-                world.add_script(access, Box::new(hostile));
-            }
-        }
-        for (at, fault) in super::faults::schedule(&world.setup, &random) {
+        world.add_adversaries(&mut access, &random);
+        let drawn = super::faults::schedule(&world.setup, &random);
+        for (at, fault) in drawn.into_iter().chain(super::faults::closing(&world.setup, &random)) {
             world.at(at, Event::Fault(fault));
         }
         if world.setup.payment_every > 0 {
@@ -230,6 +228,13 @@ impl World {
         number
     }
 
+    /// Adds a host with this part of the hash rate whose engine is departed from.
+    pub fn add_deviant(&mut self, share: u64, access: Access, deviant: Box<dyn Deviant>) -> usize {
+        let number = self.add_host(share, access);
+        (self.hosts[number].deviant, self.hosts[number].honest) = (Some(deviant), false);
+        number
+    }
+
     /// Adds a host on which a script runs.
     pub fn add_script(&mut self, access: Access, script: Box<dyn Script>) -> usize {
         let number = self.place_host(0, access, Program::Script(Some(script)));
@@ -240,7 +245,7 @@ impl World {
     }
 
     fn place_host(&mut self, share: u64, access: Access, program: Program) -> usize {
-        let number = self.hosts.len();
+        let (number, honest) = (self.hosts.len(), matches!(program, Program::Off));
         self.hosts.push(Host {
             program,
             starts: 0,
@@ -254,6 +259,8 @@ impl World {
             router: Router::new(),
             cut_by: None,
             crashed_at: None,
+            deviant: None,
+            honest,
         });
         number
     }

@@ -1,0 +1,270 @@
+//! Scenarios as text: what a run is made of and what happens when, a line each, to be read, edited, run and shrunk.
+//!
+//! ```text
+//! # Anything after a # is a remark.
+//! seed 5eed
+//! nodes 10
+//! minutes 60
+//! faults hostile,selfish
+//! payments 30
+//! at 120000 crash 3
+//! at 180000 split 0,1,2
+//! at 240000 heal
+//! ```
+//!
+//! Times are virtual milliseconds. With any `at` line, nothing else of what [`faults::schedule`](super::faults) draws happens;
+//! of the faults only those are left that are adversaries.
+
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use super::faults::{Fault, schedule};
+use super::report::Violation;
+use super::setup::{Faults, Setup};
+use super::{MINUTE, MS, SECOND};
+use crate::random::Random;
+
+impl Setup {
+    /// The same run with its schedule written out.
+    #[must_use]
+    pub fn spelt_out(self) -> Setup {
+        let events = schedule(&self, &Random::new(self.seed));
+        Setup { schedule: Some(events), faults: self.faults.adversaries(), ..self }
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {:x}\nnodes {}\nminutes {}", self.seed, self.hosts, self.duration / MINUTE)?;
+        writeln!(f, "faults {}\npayments {}", self.faults, self.payment_every / SECOND)?;
+        self.schedule.iter().flatten().try_for_each(|(at, fault)| writeln!(f, "at {} {fault}", at / MS))
+    }
+}
+
+impl FromStr for Setup {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Setup, String> {
+        let mut setup = Setup::new(0x5eed, 20, 60 * MINUTE, Faults::NONE);
+        let mut events: Vec<(u64, Fault)> = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            let bad = |what: &str| format!("line {}: {what}: {line:?}", number + 1);
+            let Some((name, value)) = line.split_once(' ') else {
+                if line.is_empty() {
+                    continue;
+                }
+                return Err(bad("a name and a value are missing"));
+            };
+            let whole = || value.trim().parse::<u64>().map_err(|_| bad("not a number"));
+            match name {
+                "seed" => setup.seed = u64::from_str_radix(value, 16).map_err(|_| bad("not a hex number"))?,
+                "nodes" => {
+                    setup = Setup { seed: setup.seed, ..Setup::new(0, whole()? as usize, setup.duration, setup.faults) }
+                }
+                "minutes" => setup.duration = whole()? * MINUTE,
+                "faults" => setup.faults = value.parse()?,
+                "payments" => setup.payment_every = whole()? * SECOND,
+                "at" => {
+                    let (at, fault) = value.split_once(' ').ok_or_else(|| bad("a time and a fault are missing"))?;
+                    let at: u64 = at.parse().map_err(|_| bad("not a time in milliseconds"))?;
+                    events.push((at * MS, fault.parse().map_err(|what: String| bad(&what))?));
+                }
+                _ => return Err(bad("not one of seed, nodes, minutes, faults, payments, at")),
+            }
+        }
+        if setup.hosts < 2 || setup.duration == 0 {
+            return Err("a network has at least 2 nodes and 1 minute".into());
+        }
+        if let Some((_, fault)) = events.iter().find(|(_, fault)| fault.hosts().iter().any(|host| *host >= setup.hosts))
+        {
+            return Err(format!("there are {} nodes, numbered from 0: {fault}", setup.hosts));
+        }
+        events.sort_by_key(|(at, _)| *at);
+        setup.schedule = (!events.is_empty()).then_some(events);
+        Ok(setup)
+    }
+}
+
+impl fmt::Display for Fault {
+    /// As [`Fault::from_str`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |hosts: &[usize]| hosts.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        match self {
+            Fault::Crash(host) => write!(f, "crash {host}"),
+            Fault::Stop(host) => write!(f, "stop {host}"),
+            Fault::Start(host) => write!(f, "start {host}"),
+            Fault::Split(side) => write!(f, "split {}", list(side)),
+            Fault::Mute(side) => write!(f, "mute {}", list(side)),
+            Fault::Heal => f.write_str("heal"),
+            Fault::Reform => f.write_str("reform"),
+            Fault::Loss(host, loss) => write!(f, "loss {host} {loss}"),
+            Fault::Skew(host, skew) => write!(f, "skew {host} {skew}"),
+            Fault::Rate(host, rate) => write!(f, "rate {host} {rate}"),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Fault, String> {
+        const KINDS: &str = "crash, stop, start HOST; split, mute HOST,HOST…; heal; reform; loss HOST PER_10000; skew HOST MS; \
+                             rate HOST BYTES_PER_SECOND";
+        let bad = || format!("not a fault; give one of: {KINDS}");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let host = |text: &str| text.parse::<usize>().map_err(|_| bad());
+        let hosts = |text: &str| text.split(',').map(host).collect::<Result<Vec<_>, _>>();
+        Ok(match words[..] {
+            ["crash", who] => Fault::Crash(host(who)?),
+            ["stop", who] => Fault::Stop(host(who)?),
+            ["start", who] => Fault::Start(host(who)?),
+            ["split", side] => Fault::Split(hosts(side)?),
+            ["mute", side] => Fault::Mute(hosts(side)?),
+            ["heal"] => Fault::Heal,
+            ["reform"] => Fault::Reform,
+            ["loss", who, loss] => Fault::Loss(host(who)?, loss.parse().map_err(|_| bad())?),
+            ["skew", who, skew] => Fault::Skew(host(who)?, skew.parse().map_err(|_| bad())?),
+            ["rate", who, rate] => Fault::Rate(host(who)?, rate.parse().ok().filter(|rate| *rate > 0).ok_or_else(bad)?),
+            _ => return Err(bad()),
+        })
+    }
+}
+
+/// Makes a run that fails as small as it gets: without events, adversaries, payments, hosts and minutes that the failure does
+/// not need. `fails` runs a setup and gives its violation; the same checker must find it again (delta debugging: Zeller and
+/// Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002).
+///
+/// What is left is no smaller cause in general, only one from which nothing single can be taken away.
+pub fn shrink(setup: Setup, mut fails: impl FnMut(&Setup) -> Option<Violation>) -> Option<(Setup, Violation)> {
+    let mut smallest = setup.spelt_out();
+    let mut violation = fails(&smallest)?;
+    let checker = violation.checker;
+    let mut better = |candidate: Setup, smallest: &mut Setup| match fails(&candidate) {
+        Some(found) if found.checker == checker => {
+            (*smallest, violation) = (candidate, found);
+            true
+        }
+        _ => false,
+    };
+    loop {
+        let before = smallest.to_string();
+        // Adversaries and payments.
+        for name in Faults::NAMES {
+            if let Some(faults) = smallest.faults.without(name) {
+                better(Setup { faults, ..smallest.clone() }, &mut smallest);
+            }
+        }
+        if smallest.payment_every > 0 {
+            better(Setup { payment_every: 0, ..smallest.clone() }, &mut smallest);
+        }
+        // Events: large parts first, then single ones.
+        let mut size = smallest.schedule.as_ref().map_or(0, Vec::len).div_ceil(2);
+        while size > 0 {
+            let mut from = 0;
+            while let Some(events) = smallest.schedule.as_ref().filter(|events| from < events.len()) {
+                let mut fewer = events.clone();
+                fewer.drain(from..(from + size).min(fewer.len()));
+                if !better(Setup { schedule: Some(fewer), ..smallest.clone() }, &mut smallest) {
+                    from += size;
+                }
+            }
+            size = if size == 1 { 0 } else { size.div_ceil(2) };
+        }
+        // Hosts and minutes.
+        for hosts in [smallest.hosts / 2, smallest.hosts - 1] {
+            let fits = |(_, fault): &(u64, Fault)| fault.hosts().iter().all(|host| *host < hosts);
+            if hosts >= 2 && hosts < smallest.hosts && smallest.schedule.iter().flatten().all(fits) {
+                let miners = smallest.miners.min(hosts);
+                better(Setup { hosts, miners, ..smallest.clone() }, &mut smallest);
+            }
+        }
+        for duration in [smallest.duration / 2, smallest.duration - MINUTE.min(smallest.duration)] {
+            let duration = duration / MINUTE * MINUTE;
+            let last = smallest.schedule.iter().flatten().map(|(at, _)| *at).max().unwrap_or(0);
+            if duration > 0 && last <= duration {
+                better(Setup { duration, ..smallest.clone() }, &mut smallest);
+            }
+        }
+        if smallest.to_string() == before {
+            return Some((smallest, violation));
+        }
+    }
+}
+
+/// A scenario file for a violation, with what it leads to.
+pub fn explained(setup: &Setup, violation: &Violation) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "# {} at {} ms at node {}: {}\n{setup}",
+        violation.checker, violation.at_ms, violation.host, violation.what
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::checkers::Report;
+    use crate::sim::world::World;
+
+    #[test]
+    fn a_scenario_is_read_as_it_is_written() {
+        let setup = Setup::new(0xfeed, 7, 90 * MINUTE, Faults::ALL).spelt_out();
+        let text = setup.to_string();
+        let read: Setup = text.parse().unwrap();
+        assert_eq!(read.to_string(), text);
+        assert_eq!(read.schedule, setup.schedule);
+        let faults =
+            ["split 0,1", "mute 2", "heal", "reform", "loss 1 5", "skew 0 -7", "rate 3 9", "stop 1", "start 1"];
+        for fault in faults {
+            assert_eq!(fault.parse::<Fault>().unwrap().to_string(), fault);
+        }
+        for bad in [
+            "seed",
+            "seed xyz",
+            "nodes 1",
+            "minutes 0",
+            "at 5",
+            "at 5 burn 3",
+            "nodes 3\nat 5 crash 3",
+            "colour 3",
+            "faults fire",
+        ] {
+            assert!(bad.parse::<Setup>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_written_out_run_is_the_same_run() {
+        let setup = Setup::new(0xabc, 5, 20 * MINUTE, Faults::ALL);
+        let (drawn, spelt) = (World::new(setup.clone()).run(None), World::new(setup.spelt_out()).run(None));
+        assert_eq!(drawn.trace, spelt.trace);
+    }
+
+    /// Whoever starts for the second time is said to have lost work: two hosts, one crash.
+    #[test]
+    fn a_failure_shrinks_to_what_it_needs() {
+        let fails = |setup: &Setup| {
+            let mut world = World::new(setup.clone());
+            world.checkers.plant = Some(Box::new(|report| {
+                if let Report::Restarted { host: 1, height, work } = report
+                    && *height > 0
+                {
+                    *work = Default::default();
+                }
+            }));
+            world.run(None).violation
+        };
+        let faults = Faults { crash: true, loss: true, skew: true, lie: true, ..Faults::NONE };
+        let setup = Setup::new(0xcafe, 4, 60 * MINUTE, faults);
+        let (small, violation) = shrink(setup, fails).expect("it fails");
+        println!("{}", explained(&small, &violation));
+        assert_eq!(violation.checker, "durability");
+        let events = small.schedule.as_ref().unwrap();
+        assert!(matches!(events[..], [(_, Fault::Crash(1) | Fault::Stop(1))]), "{events:?}");
+        assert_eq!((small.hosts, small.faults.lie), (2, false));
+    }
+}
