@@ -102,11 +102,12 @@ macro_rules! candidates {
             let mut words = [splat(0); 16];
             words[NONCE_WORD] = nonces(nonce_word);
             let mut state = [splat(0); 8];
-            for (i, word) in prepared.state.iter().enumerate() {
-                state[(i + 64 - NONCE_WORD) % 8] = splat(*word);
+            for (i, word) in prepared.next_state.iter().enumerate() {
+                let place = (i + 63 - NONCE_WORD) % 8;
+                state[place] = if i % 4 == 0 { add(splat(*word), words[NONCE_WORD]) } else { splat(*word) };
             }
             $crate::miner::lanes::rounds!(false (&mut state, &mut words, &prepared.constants)
-                12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37
+                13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37
                 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63);
             for (i, word) in prepared.midstate.iter().enumerate() {
                 words[i] = add(state[i], splat(*word));

@@ -104,6 +104,8 @@ pub struct Prepared {
     pub(super) tail: [u8; 64],
     /// The state before the round that takes in the nonce.
     pub(super) state: [u32; 8],
+    /// The state after that round, with a nonce of zero: its `a` and its `e` are to have the nonce added.
+    pub(super) next_state: [u32; 8],
     /// The constants of the inner hash's second block.
     pub(super) constants: Constants,
     /// Bits of the digest's last word that are zero in every hash that meets the target.
@@ -129,11 +131,13 @@ impl Prepared {
         let constants = constants(block, &INNER_VARIES);
         let mut state = midstate;
         constants[..NONCE_WORD].iter().for_each(|keyed| round(&mut state, *keyed));
+        let mut next_state = state;
+        round(&mut next_state, K[NONCE_WORD].wrapping_add(constants[NONCE_WORD]));
 
         // The hash is a little-endian number: its top word is the digest's last, with the bytes swapped.
         let top = (target.value() >> 224usize).to::<u32>();
         let zeros = u32::MAX.checked_shl(u32::BITS - top.leading_zeros()).unwrap_or(0).swap_bytes();
-        Prepared { header, target, midstate, tail, state, constants, zeros }
+        Prepared { header, target, midstate, tail, state, next_state, constants, zeros }
     }
 
     /// Whether the header meets the target with this nonce, by the plain digest.
