@@ -1,12 +1,13 @@
 //! Eight nonces at a time with AVX2, which puts together of several instructions what AVX-512 does in one.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::hash::SHA256_INITIAL;
 use crate::miner::kernel::Kernel;
 use crate::miner::lanes;
-use crate::miner::prepared::{Constants, INNER_VARIES, K, LAST_A, NONCE_WORD, OUTER_CONSTANTS, OUTER_VARIES, Prepared};
+use crate::miner::prepared::{INNER_VARIES, LAST_A, NONCE_WORD, OUTER_CONSTANTS, OUTER_VARIES, Prepared};
 
 pub(super) const KERNEL: Kernel = Kernel { name: "avx2", is_available: || is_x86_feature_detected!("avx2"), search };
 
@@ -71,6 +72,16 @@ fn choice(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
 fn majority(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
     // The compiler keeps `x ^ y` for the next round, where it is this `y ^ z`.
     xor(and(xor(x, y), xor(y, z)), y)
+}
+
+/// The vector itself, of which the compiler knows no more than that it is made here.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn pin(x: __m256i) -> __m256i {
+    let pinned;
+    // SAFETY: it has no instruction; its one comment makes use of the register.
+    unsafe { asm!("/* {0} */", inlateout(ymm_reg) x => pinned, options(nomem, nostack, preserves_flags)) }
+    pinned
 }
 
 /// The nonce words of a group: nonces count in the word's highest byte.

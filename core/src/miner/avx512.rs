@@ -1,12 +1,13 @@
 //! Sixteen nonces at a time with AVX-512, which rotates in one instruction and has any function of three inputs in one.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::hash::SHA256_INITIAL;
 use crate::miner::kernel::Kernel;
 use crate::miner::lanes;
-use crate::miner::prepared::{Constants, INNER_VARIES, K, LAST_A, NONCE_WORD, OUTER_CONSTANTS, OUTER_VARIES, Prepared};
+use crate::miner::prepared::{INNER_VARIES, LAST_A, NONCE_WORD, OUTER_CONSTANTS, OUTER_VARIES, Prepared};
 
 pub(super) const KERNEL: Kernel =
     Kernel { name: "avx512", is_available: || is_x86_feature_detected!("avx512f"), search };
@@ -59,6 +60,16 @@ fn choice(x: __m512i, y: __m512i, z: __m512i) -> __m512i {
 #[inline]
 fn majority(x: __m512i, y: __m512i, z: __m512i) -> __m512i {
     _mm512_ternarylogic_epi32::<{ 0xf0 & 0xcc | 0xf0 & 0xaa | 0xcc & 0xaa }>(x, y, z)
+}
+
+/// The vector itself, of which the compiler knows no more than that it is made here.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn pin(x: __m512i) -> __m512i {
+    let pinned;
+    // SAFETY: it has no instruction; its one comment makes use of the register.
+    unsafe { asm!("/* {0} */", inlateout(zmm_reg) x => pinned, options(nomem, nostack, preserves_flags)) }
+    pinned
 }
 
 /// The nonce words of a group: nonces count in the word's highest byte.

@@ -5,10 +5,10 @@
 //! comes in as a [`Control`].
 
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "calls what is compiled for AVX2")]
+#[allow(unsafe_code, reason = "calls what is compiled for AVX2, pins values")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code, reason = "calls what is compiled for AVX-512")]
+#[allow(unsafe_code, reason = "calls what is compiled for AVX-512, pins values")]
 mod avx512;
 mod kernel;
 #[cfg(target_arch = "x86_64")]

@@ -60,14 +60,19 @@ pub(super) const OUTER_VARIES: [bool; 64] = {
 /// of round 60; an `a` becomes part of an `e` as `d`, four rounds later.
 pub(super) const LAST_A: usize = 56;
 
-/// For each round what no nonce changes: of a varying word the sum of its constant terms, of a constant word the word
-/// itself with the round constant added.
-pub(super) type Constants = [u32; 64];
+/// What no nonce changes in the schedule of a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Constants {
+    /// What each round adds, beside its word if that varies: the round constant, with the word if that is constant.
+    pub(super) keys: [u32; 64],
+    /// The sum of the constant terms of each word that varies.
+    pub(super) terms: [u32; 64],
+}
 
 const fn constants(block: [u32; 16], varies: &[bool; 64]) -> Constants {
     // Varying words count as zero, and so do both functions of them: what remains of each sum are its constant terms.
     let mut words = [0u32; 64];
-    let mut sums = [0; 64];
+    let (mut keys, mut terms) = (K, [0; 64]);
     let mut t = 0;
     while t < 64 {
         let sum = if t < 16 {
@@ -78,11 +83,15 @@ const fn constants(block: [u32; 16], varies: &[bool; 64]) -> Constants {
             let s0 = y.rotate_right(7) ^ y.rotate_right(18) ^ (y >> 3);
             s1.wrapping_add(words[t - 7]).wrapping_add(s0).wrapping_add(words[t - 16])
         };
-        words[t] = if varies[t] { 0 } else { sum };
-        sums[t] = if varies[t] { sum } else { sum.wrapping_add(K[t]) };
+        if varies[t] {
+            terms[t] = sum;
+        } else {
+            words[t] = sum;
+            keys[t] = K[t].wrapping_add(sum);
+        }
         t += 1;
     }
-    sums
+    Constants { keys, terms }
 }
 
 /// The constants of the outer hash: 32 bytes of digest, a set bit, and the length of 256 bits.
@@ -130,9 +139,9 @@ impl Prepared {
         }
         let constants = constants(block, &INNER_VARIES);
         let mut state = midstate;
-        constants[..NONCE_WORD].iter().for_each(|keyed| round(&mut state, *keyed));
+        constants.keys[..NONCE_WORD].iter().for_each(|keyed| round(&mut state, *keyed));
         let mut next_state = state;
-        round(&mut next_state, K[NONCE_WORD].wrapping_add(constants[NONCE_WORD]));
+        round(&mut next_state, constants.keys[NONCE_WORD]);
 
         // The hash is a little-endian number: its top word is the digest's last, with the bytes swapped.
         let top = (target.value() >> 224usize).to::<u32>();
