@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use drystone_core::params::ChainParams;
 use drystone_tests::far::join::{Archive, Share, nearby, over_links, replayed};
 use drystone_tests::far::node::cpu_ms;
-use drystone_tests::far::{Topology, calibration, clients, propagation, replay, soak};
+use drystone_tests::far::{Topology, calibration, clients, mining, propagation, replay, soak};
 
 /// Measures real node processes at a distance. Needs root where distance is needed.
 #[derive(Parser)]
@@ -79,6 +79,8 @@ enum Command {
         #[command(flatten)]
         chain: Chain,
     },
+    /// How soon a node answers and connects blocks while it mines on all cores, beside one that does not mine.
+    Mining(mining::Plan),
     /// Connects the chain of one ledger file into a new one and prints the microseconds that it took, of the clock and of
     /// the processor.
     #[command(hide = true)]
@@ -123,6 +125,10 @@ fn main() -> ExitCode {
         Command::Calibrate { blocks } => calibration::run(&calibration::Plan::of(blocks), &program, &root).print(),
         Command::Soak(plan) => soak::run(&plan, &program, &root),
         Command::Clients { plan, chain } => clients::run(&plan, || archive(&chain), &program, &root),
+        Command::Mining(plan) => {
+            mining::run(&plan, &program, &root);
+            true
+        }
         Command::Replay { genesis, from, to } => {
             let text = fs::read_to_string(genesis).expect("a genesis file");
             let params = ChainParams::from_json(&text).expect("a genesis file");

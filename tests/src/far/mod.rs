@@ -11,6 +11,7 @@ pub mod clients;
 pub mod figures;
 pub mod join;
 pub mod log;
+pub mod mining;
 pub mod network;
 pub mod node;
 pub mod propagation;
