@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use drystone_core::api::{BlockSubmitted, ErrorCode, Hex, MiningTemplate};
+use drystone_core::api::{BlockStatus, BlockSubmitted, ErrorCode, Hex, MiningTemplate};
 use drystone_core::block::Block;
 use drystone_core::miner::{Control, Job, Kernel, mine};
 use serde::de::DeserializeOwned;
@@ -52,7 +52,10 @@ impl Node {
                 let code = error["code"].as_i64().and_then(|code| ErrorCode::from_number(code.try_into().ok()?));
                 Err(Failure::Refused(code, error["message"].as_str().unwrap_or("for no reason").to_owned()))
             }
-            None => serde_json::from_value(answer["result"].take()).map_err(odd),
+            None => {
+                let result = answer.get_mut("result").map(Value::take).unwrap_or_default();
+                serde_json::from_value(result).map_err(odd)
+            }
         }
     }
 }
@@ -78,6 +81,10 @@ impl Work {
 
     fn put(&self, template: MiningTemplate) {
         let mut newest = self.lock();
+        if *newest == template {
+            // What was searched of it is not searched again.
+            return;
+        }
         *newest = template;
         self.number.fetch_add(1, Ordering::Relaxed);
         self.arrived.notify_all();
@@ -152,15 +159,30 @@ fn mine_for_ever() -> Result<Infallible, String> {
         let Some(header) = mine(&job, kernel, threads, &control) else { continue };
         let block = Block { header, body: template.block.0.body };
         let rate = hashes.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64() / 1e6;
-        match node.call("mining_submit", &json!([Hex(block)])) {
-            Ok(BlockSubmitted { hash, status }) => {
-                println!("block {hash} at height {}: {status:?}; {rate:.1} MH/s so far", template.height);
+        let block = json!([Hex(block)]);
+        loop {
+            match node.call("mining_submit", &block) {
+                Ok(BlockSubmitted { hash, status: BlockStatus::Connected }) => {
+                    println!("block {hash} at height {}; {rate:.1} MH/s so far", template.height);
+                }
+                // Somebody else was faster: the next template is on the way.
+                Ok(BlockSubmitted { hash, status: BlockStatus::Beside }) => {
+                    println!("too late at height {}: block {hash} stands beside the chain", template.height);
+                }
+                Err(Failure::Refused(Some(ErrorCode::StaleBlock), why)) => {
+                    println!("too late at height {}: {why}", template.height);
+                }
+                // The answer to the time before was lost.
+                Err(Failure::Refused(Some(ErrorCode::DuplicateBlock), _)) => {}
+                // It is worth as much in a moment, unless there is another tip.
+                Err(Failure::Silent(why) | Failure::Refused(Some(ErrorCode::Busy), why)) if !cancelled() => {
+                    eprintln!("handing it in again: {why}");
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                Err(Failure::Silent(why) | Failure::Refused(_, why)) => eprintln!("not taken: {why}"),
             }
-            // Somebody else was faster: the next template is on the way.
-            Err(Failure::Refused(Some(ErrorCode::StaleBlock | ErrorCode::DuplicateBlock), why)) => {
-                println!("too late at height {}: {why}", template.height);
-            }
-            Err(Failure::Silent(why) | Failure::Refused(_, why)) => eprintln!("not taken: {why}"),
+            break;
         }
         work.await_after(number);
     }

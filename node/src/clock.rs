@@ -1,4 +1,4 @@
-//! The clock on the wall, which nothing below the shell looks at.
+//! The system's clocks, which nothing below the shell looks at.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

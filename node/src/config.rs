@@ -265,10 +265,11 @@ fn read_address(params: &ChainParams, text: &str) -> Result<AccountId, Failure> 
 fn read_kernel(name: &str) -> Result<Kernel, Failure> {
     Kernel::named(name).filter(Kernel::is_available).ok_or_else(|| {
         let names: Vec<&str> = Kernel::available().map(|kernel| kernel.name()).collect();
-        Failure::new(
-            format_args!("this processor cannot run the kernel {name:?}"),
-            format_args!("leave --kernel out, or take one that it can run: {}", names.join(", ")),
-        )
+        let next = format!("leave it out, or name one that this processor can run: {}", names.join(", "));
+        match Kernel::named(name) {
+            Some(_) => Failure::new(format_args!("this processor cannot run the kernel {name:?}"), next),
+            None => Failure::new(format_args!("there is no kernel {name:?}"), next),
+        }
     })
 }
 
@@ -444,9 +445,10 @@ mod tests {
         }
         for kernel in Kernel::ALL.iter().map(Kernel::name).filter(|name| dev(name).is_err()).chain(["cuda", ""]) {
             let text = dev(kernel).unwrap_err().to_string();
+            let known = Kernel::named(kernel).is_some();
+            let what = if known { "this processor cannot run the kernel" } else { "there is no kernel" };
             let expected = format!(
-                "error: this processor cannot run the kernel \"{kernel}\"\n\
-                 next: leave --kernel out, or take one that it can run: portable"
+                "error: {what} \"{kernel}\"\nnext: leave it out, or name one that this processor can run: portable"
             );
             assert!(text.starts_with(&expected) && text.lines().count() == 2, "{text}");
         }

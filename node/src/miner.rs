@@ -17,7 +17,7 @@ use crate::clock::{now, uptime};
 use crate::units::hash_rate;
 
 /// Seconds over which the speed is averaged.
-const SPEED_WINDOW: usize = 10;
+pub(crate) const SPEED_WINDOW: usize = 10;
 
 /// What mining threads say of their importance: the least that there is.
 const NICENESS: i32 = 19;
@@ -143,7 +143,7 @@ fn choose(named: Option<Kernel>) -> Kernel {
         None => Kernel::race(Kernel::available(), uptime),
     };
     let why = if named.is_some() { "that was named" } else { "that was fastest in a trial" };
-    info!(%kernel, rate = hash_rate(rate), "mining with the kernel {why}");
+    info!(%kernel, rate_of_a_thread = hash_rate(rate), "mining with the kernel {why}");
     kernel
 }
 

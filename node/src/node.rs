@@ -34,9 +34,9 @@ use crate::config::Config;
 use crate::data::NodeNote;
 use crate::driver::{Driver, Hands, Inbox};
 use crate::failure::Failure;
-use crate::miner::{Meter, Miner};
+use crate::miner::{Meter, Miner, SPEED_WINDOW};
 use crate::workers::Workers;
-use crate::{banner, logging, print, progress, scrub};
+use crate::{banner, logging, print, progress, scrub, units};
 
 /// Threads that serve sockets and timers; what computes or waits for the disk runs elsewhere.
 const IO_THREADS: usize = 2;
@@ -47,6 +47,8 @@ const NETWORK_QUEUE: usize = 256;
 const DONE_QUEUE: usize = 64;
 /// How long calls that still compute may keep the program from ending, once nobody hears them.
 const LAST_CALLS: Duration = Duration::from_millis(200);
+/// How often the log says how fast the node mines, in seconds of mining.
+const LOG_SPEED_EVERY: u64 = 3_600;
 /// Files that are open beside the connections of the RPC: those of peers, being set up and in use, and of the ledger.
 const OTHER_FILES: usize = 512;
 /// Connections of the RPC where the system allows few files.
@@ -292,12 +294,18 @@ fn random() -> Result<[u8; 32], Failure> {
     }
 }
 
-/// Writes the miner's speed once a second to where the RPC reads it.
+/// Writes the miner's speed once a second to where the RPC reads it, and once an hour, and soon after it begins, to the log.
 async fn measure(mut meter: Meter, hash_rate: Arc<AtomicU64>) {
     let mut seconds = interval(Duration::from_secs(1));
+    let mut mining_for = 0_u64;
     loop {
         seconds.tick().await;
-        hash_rate.store(meter.sample(), Ordering::Relaxed);
+        let speed = meter.sample();
+        hash_rate.store(speed, Ordering::Relaxed);
+        mining_for = if speed > 0 { mining_for + 1 } else { 0 };
+        if mining_for % LOG_SPEED_EVERY == SPEED_WINDOW as u64 {
+            info!(rate = units::hash_rate(speed), "hash rate");
+        }
     }
 }
 

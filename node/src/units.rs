@@ -19,7 +19,8 @@ pub(crate) fn duration(seconds: u64) -> String {
 /// A speed in the unit that gives it one to three digits before the point.
 pub(crate) fn hash_rate(hashes: u64) -> String {
     let units = [(1e12, "TH/s"), (1e9, "GH/s"), (1e6, "MH/s"), (1e3, "kH/s")];
-    match units.iter().find(|(size, _)| hashes as f64 >= *size) {
+    // What would be rounded to 1000.0 of a unit is 1.0 of the next.
+    match units.iter().find(|(size, _)| hashes as f64 >= size * if *size > 1e3 { 0.999_95 } else { 1.0 }) {
         Some((size, unit)) => format!("{:.1} {unit}", hashes as f64 / size),
         None => format!("{hashes} H/s"),
     }
@@ -36,7 +37,11 @@ pub(crate) fn seconds_to_a_block(target: Target, speed: u64) -> f64 {
 pub(crate) fn block_time(target: Target, speed: u64) -> String {
     let seconds = seconds_to_a_block(target, speed);
     let years = seconds / (365.25 * DAY);
-    if years >= 1.0 { format!("{years:.0} years") } else { duration(seconds.ceil() as u64) }
+    if years >= 1.0 {
+        format!("{years:.0} year{}", if years < 1.5 { "" } else { "s" })
+    } else {
+        duration(seconds.ceil() as u64)
+    }
 }
 
 #[cfg(test)]

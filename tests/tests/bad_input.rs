@@ -76,7 +76,7 @@ fn wrong_words_to_the_node() {
         ("dev --threads -1", 2, "-1"),
         ("dev --threads 1000000", 2, "1000000"),
         ("dev --kernel cuda", 2, "portable"),
-        (&format!("run --config {no_kernel}"), 1, "cannot run the kernel \"cuda\""),
+        (&format!("run --config {no_kernel}"), 1, "there is no kernel \"cuda\""),
         ("bench-miner --seconds 0", 2, "0.01"),
         ("bench-miner --threads 0", 2, "1..=1024"),
         ("bench-miner --rpc 127.0.0.1:1", 1, "no node answers"),

@@ -184,6 +184,9 @@ fn unsafe_code_lives_in_the_vector_kernels_alone() {
 
     // In core the miner allows it, for those files, and nobody else does.
     let allowed: Vec<String> = UNSAFE_FILES.iter().map(|file| format!("mod {file};")).collect();
+    for bench in sources(&root().join("core/benches")) {
+        assert!(!bench.1.contains("unsafe"), "{}", bench.0.display());
+    }
     let files = sources(&root().join("core/src"));
     let mut allowing = Vec::new();
     for (file, code) in &files {

@@ -224,7 +224,7 @@ mod tests {
             assert_eq!(Kernel::race(Kernel::available(), clock), fastest);
             assert_eq!(calls.get(), 2 * runs);
         }
-        // A clock that stands still, or goes back, names some kernel all the same.
+        // A clock that stands still names some kernel all the same.
         assert!(Kernel::race(Kernel::available(), || Duration::ZERO).0.is_available());
     }
 

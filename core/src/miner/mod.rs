@@ -32,7 +32,7 @@ pub use prepared::Prepared;
 /// How many nonces a header has.
 pub const NONCES: u64 = 1 << 32;
 
-/// How many nonces a thread takes at a time: 16,384, so that a core of 2 MH/s, slower than any in use, looks up every
+/// How many nonces a thread takes at a time: 16,384, so that a core of 2 MH/s, a slow one, looks up every
 /// 8 ms, and one of 50 MH/s still only three thousand times a second.
 pub const CHUNK: u64 = 1 << 14;
 

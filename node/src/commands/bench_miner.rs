@@ -33,7 +33,7 @@ struct Row {
     hashes_per_second: u64,
 }
 
-/// The difficulty that a block would have now.
+/// The difficulty that is mined for.
 struct Difficulty {
     bits: CompactTarget,
     target: Target,
@@ -79,7 +79,8 @@ impl Difficulty {
     /// That of a node that runs, unless a genesis file is named; where none runs that of its genesis, or the main chain's.
     fn find(options: BenchMinerOptions) -> Result<Difficulty, Failure> {
         let kept = options.node.data_dir.clone().map(|path| DataDir::at(path).genesis()).filter(|path| path.exists());
-        let named = options.node.rpc.is_some();
+        // Whoever names a node, or a directory with nothing in it, wants no other's difficulty.
+        let named = options.node.rpc.is_some() || options.node.data_dir.is_some() && kept.is_none();
         if options.genesis.is_none() {
             match Client::to_ask(options.node) {
                 Ok(Client { info, .. }) => {
