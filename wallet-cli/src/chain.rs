@@ -18,11 +18,11 @@ const MAX_GENESIS_BYTES: usize = 16 << 20;
 
 /// A chain that the wallet can check from its first block.
 #[derive(Clone, Debug)]
-pub(crate) struct Chain {
+pub struct Chain {
     /// Its parameters.
-    pub(crate) params: ChainParams,
+    pub params: ChainParams,
     /// The hash of its first header.
-    pub(crate) id: BlockHash,
+    pub id: BlockHash,
 }
 
 impl From<ChainParams> for Chain {

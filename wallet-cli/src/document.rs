@@ -9,6 +9,7 @@ use drystone_core::api::Hex;
 use drystone_core::hash::{BlockHash, Txid};
 use drystone_core::light::TransactionProof;
 use drystone_core::transaction::{Memo, Transaction};
+use drystone_core::validation::check_header;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ struct Kind {
 }
 
 /// A file of one kind.
-pub(crate) trait Document: Serialize + DeserializeOwned {
+pub trait Document: Serialize + DeserializeOwned {
     /// The `format` field.
     const FORMAT: &str;
     /// The same file, made anew from its bytes.
@@ -40,7 +41,7 @@ pub(crate) trait Document: Serialize + DeserializeOwned {
 /// A signed payment.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SignedPayment {
+pub struct SignedPayment {
     format: String,
     version: u64,
     chain: String,
@@ -57,7 +58,7 @@ pub(crate) struct SignedPayment {
 
 impl SignedPayment {
     /// The file of a payment.
-    pub(crate) fn of(transaction: &Transaction, chain: &Chain) -> SignedPayment {
+    pub fn of(transaction: &Transaction, chain: &Chain) -> SignedPayment {
         let body = &transaction.body;
         SignedPayment {
             format: Self::FORMAT.into(),
@@ -76,7 +77,7 @@ impl SignedPayment {
     }
 
     /// The payment, whose signature must hold on `chain`.
-    pub(crate) fn transaction(self, chain: &Chain) -> Result<Transaction, Failure> {
+    pub fn transaction(self, chain: &Chain) -> Result<Transaction, Failure> {
         let Hex(transaction) = self.raw;
         transaction.signed_message(&chain.id).verify().map_err(|error| {
             let next = "sign it again with: drystone-wallet sign";
@@ -97,7 +98,7 @@ impl Document for SignedPayment {
 /// A proof of payment, whole in itself.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Receipt {
+pub struct Receipt {
     format: String,
     version: u64,
     chain: String,
@@ -116,7 +117,7 @@ pub(crate) struct Receipt {
 
 impl Receipt {
     /// The file of a proof.
-    pub(crate) fn of(proof: TransactionProof, chain: &Chain) -> Receipt {
+    pub fn of(proof: TransactionProof, chain: &Chain) -> Receipt {
         let body = &proof.transaction.body;
         Receipt {
             format: Self::FORMAT.into(),
@@ -136,9 +137,22 @@ impl Receipt {
         }
     }
 
-    /// What it proves by.
-    pub(crate) fn into_proof(self) -> TransactionProof {
-        self.proof.0
+    /// What it proves: that the payment is in its block, and the block at or below its tip, each with its signature and its work.
+    /// It is a fact for whoever has checked from genesis that the tip stands at its height.
+    pub fn proof(self, chain: &Chain) -> Result<TransactionProof, Failure> {
+        let Hex(proof) = self.proof;
+        let refute = |what: String| {
+            Failure::new(ExitCode::BadAnswer, format!("the receipt proves nothing: {what}"), "ask for another receipt")
+        };
+        proof.verify().map_err(|error| refute(error.to_string()))?;
+        proof
+            .transaction
+            .signed_message(&chain.id)
+            .verify()
+            .map_err(|error| refute(format!("the payment's signature is false: {error}")))?;
+        check_header(proof.tip, &chain.params).map_err(|error| refute(format!("its last block: {error}")))?;
+        check_header(proof.header, &chain.params).map_err(|error| refute(format!("the payment's block: {error}")))?;
+        Ok(proof)
     }
 }
 
@@ -151,7 +165,7 @@ impl Document for Receipt {
 }
 
 /// The text of a file, ending with a line break.
-pub(crate) fn text(document: &impl Document) -> String {
+pub fn text(document: &impl Document) -> String {
     serde_json::to_string_pretty(document).expect("it has strings and numbers alone") + "\n"
 }
 
@@ -171,14 +185,24 @@ pub(crate) fn read<D: Document>(
     path: &Path,
     chain: impl FnOnce(BlockHash) -> Result<Chain, Failure>,
 ) -> Result<(D, Chain), Failure> {
-    let refuse = |what: String, next: &str| {
-        Failure::new(ExitCode::BadInput, format!("cannot use {}: {what}", path.display()), next)
-    };
+    let bytes = files::read_capped(path, MAX_FILE_BYTES)
+        .map_err(|error| unusable(path, error.to_string(), "check its name"))?;
+    parse(path, &bytes, chain)
+}
+
+/// Reads the bytes of a file of this kind as [`read`] does; `path` is only what errors name.
+///
+/// # Errors
+/// As those of [`read`].
+pub fn parse<D: Document>(
+    path: &Path,
+    bytes: &[u8],
+    chain: impl FnOnce(BlockHash) -> Result<Chain, Failure>,
+) -> Result<(D, Chain), Failure> {
+    let refuse = |what: String, next: &str| unusable(path, what, next);
     let again = "copy the whole file again, or have it made anew";
-    let bytes =
-        files::read_capped(path, MAX_FILE_BYTES).map_err(|error| refuse(error.to_string(), "check its name"))?;
     let kind: Kind =
-        serde_json::from_slice(&bytes).map_err(|error| refuse(format!("it is no {}: {error}", D::FORMAT), again))?;
+        serde_json::from_slice(bytes).map_err(|error| refuse(format!("it is no {}: {error}", D::FORMAT), again))?;
     if kind.format != D::FORMAT {
         return Err(refuse(format!("it is a {:?}, not a {}", kind.format, D::FORMAT), "name the right file"));
     }
@@ -186,7 +210,7 @@ pub(crate) fn read<D: Document>(
         return Err(refuse(format!("it has version {}", kind.version), "use a newer drystone-wallet"));
     }
     let chain = chain(kind.chain_id)?;
-    let document: D = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string(), again))?;
+    let document: D = serde_json::from_slice(bytes).map_err(|error| refuse(error.to_string(), again))?;
     let value = |document: &D| serde_json::to_value(document).expect("it has strings and numbers alone");
     let (said, meant) = (value(&document), value(&document.anew(&chain)));
     let fields = said.as_object().into_iter().flatten();
@@ -196,6 +220,10 @@ pub(crate) fn read<D: Document>(
         return Err(refuse(what, "do not trust whoever gave it to you; have it made anew"));
     }
     Ok((document, chain))
+}
+
+fn unusable(path: &Path, what: String, next: &str) -> Failure {
+    Failure::new(ExitCode::BadInput, format!("cannot use {}: {what}", path.display()), next)
 }
 
 /// A memo as text where it is text.

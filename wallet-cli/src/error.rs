@@ -7,7 +7,7 @@ use std::fmt;
 /// Success is 0. The command-line parser's own refusals use [`ExitCode::Usage`] too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum ExitCode {
+pub enum ExitCode {
     /// Something that should not happen: no source of randomness, output that cannot be written.
     Unexpected = 1,
     /// The command line does not make sense.
@@ -28,13 +28,13 @@ pub(crate) enum ExitCode {
 
 /// A failure as the user sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// The process's exit code.
-    pub(crate) code: ExitCode,
+    pub code: ExitCode,
     /// What went wrong, one line.
-    pub(crate) message: String,
+    pub message: String,
     /// What to do next, one line that names a command or a flag.
-    pub(crate) next: String,
+    pub next: String,
 }
 
 impl Failure {

@@ -38,34 +38,34 @@ const SALT_BYTES: usize = 16;
 const NONCE_BYTES: usize = 24;
 
 /// What a wallet is: its entropy and how many accounts of it are in use.
-pub(crate) struct Contents {
+pub struct Contents {
     /// The secret that the 24 words stand for.
-    pub(crate) entropy: Entropy,
+    pub entropy: Entropy,
     /// Accounts are 0 to this number less one.
-    pub(crate) accounts: u32,
+    pub accounts: u32,
 }
 
 /// What deriving the key from the password costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cost {
+pub struct Cost {
     /// Memory in KiB.
-    pub(crate) memory_kib: u32,
+    pub memory_kib: u32,
     /// Passes over that memory.
-    pub(crate) passes: u32,
+    pub passes: u32,
     /// Independent lanes.
-    pub(crate) lanes: u32,
+    pub lanes: u32,
 }
 
 impl Cost {
     /// The second recommended setting of RFC 9106 (64 MiB, 3 passes), on one lane: about a tenth of a second.
     pub(crate) const DEFAULT: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
     /// The most that a file may ask of this computer: 1 GiB and, with all passes, under a minute.
-    const MAX: Cost = Cost { memory_kib: 1024 * 1024, passes: 32, lanes: 16 };
+    pub const MAX: Cost = Cost { memory_kib: 1024 * 1024, passes: 32, lanes: 16 };
 }
 
 /// Why a keystore cannot be used or made.
 #[derive(Debug, Error)]
-pub(crate) enum KeystoreError {
+pub enum KeystoreError {
     /// No file of that name.
     #[error("there is no keystore at {0}")]
     Missing(PathBuf),
@@ -194,7 +194,7 @@ struct CipherFields {
 }
 
 /// A keystore whose bytes are known to be those that were written, still locked.
-pub(crate) struct Sealed {
+pub struct Sealed {
     path: PathBuf,
     cost: Cost,
     salt: [u8; SALT_BYTES],
@@ -253,7 +253,7 @@ impl Sealed {
     }
 
     /// Decrypts the contents.
-    pub(crate) fn open(&self, password: &Password) -> Result<Contents, KeystoreError> {
+    pub fn open(&self, password: &Password) -> Result<Contents, KeystoreError> {
         let secret = self
             .cipher(password)?
             .decrypt(&self.nonce.into(), Payload { msg: &self.ciphertext, aad: &self.header() })
@@ -266,6 +266,11 @@ impl Sealed {
             return Err(self.damaged("its number of accounts is absurd"));
         }
         Ok(Contents { entropy, accounts })
+    }
+
+    /// What opening it costs.
+    pub fn cost(&self) -> Cost {
+        self.cost
     }
 
     /// The cipher under the key that the password gives.
@@ -304,7 +309,8 @@ impl Sealed {
         Sha256::new().chain_update(self.header()).chain_update(self.ciphertext).finalize().into()
     }
 
-    fn to_file(&self) -> Vec<u8> {
+    /// The text of the file.
+    pub fn to_file(&self) -> Vec<u8> {
         let file = File {
             format: FORMAT.into(),
             version: VERSION,
@@ -328,7 +334,8 @@ impl Sealed {
     }
 
     /// Parses and checks, in the order in which an answer helps most: whole? ours? our version? undamaged?
-    fn from_file(path: &Path, bytes: &[u8]) -> Result<Sealed, KeystoreError> {
+    /// The `path` is only what errors name.
+    pub fn from_file(path: &Path, bytes: &[u8]) -> Result<Sealed, KeystoreError> {
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| {
             if error.is_eof() && (bytes.is_empty() || bytes.starts_with(b"{")) {
                 KeystoreError::Truncated(path.to_owned())

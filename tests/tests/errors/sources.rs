@@ -21,7 +21,7 @@ const MADE_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("node/src/node.rs", "error", "an error of the network, which has its row"),
     ("node/src/commands/client.rs", "refusal.message", "an error of the RPC"),
     ("node/src/commands/client.rs", "what", "from whoever calls `not_running`"),
-    ("wallet-cli/src/main.rs", "message", "the words of the parser of command lines"),
+    ("wallet-cli/src/lib.rs", "message", "the words of the parser of command lines"),
     ("wallet-cli/src/keystore.rs", "error", "an error of the keystore, which has its row"),
     ("wallet-cli/src/password.rs", "error", "an error of the password, which has its row"),
     ("wallet-cli/src/rpc.rs", "&error", "an error of the connection, which has its row"),
@@ -31,6 +31,7 @@ const MADE_ELSEWHERE: &[(&str, &str, &str)] = &[
         "the four texts before it, three of which have their rows; the fourth is a defect",
     ),
     ("wallet-cli/src/commands/receipt.rs", "what", "from whoever calls `lie`"),
+    ("wallet-cli/src/document.rs", "what", "from whoever calls `refute` or `unusable`"),
 ];
 
 /// Where messages are made: the call, and which of its arguments is the message in the node and in the wallet.

@@ -6,7 +6,6 @@ use drystone_core::api::{Hex, TransactionProofInfo};
 use drystone_core::hash::{BlockHash, Txid};
 use drystone_core::light::TransactionProof;
 use drystone_core::transaction::Transaction;
-use drystone_core::validation::check_header;
 use serde_json::json;
 
 use super::Report;
@@ -70,28 +69,16 @@ fn prove(client: &mut Client, headers: &mut Headers<'_>, txid: Txid) -> Result<T
 /// Checks a receipt, and says what it shows and what it does not.
 pub(crate) fn verify(options: &Options, file: &Path) -> Result<Report, Failure> {
     let (receipt, chain) = document::read::<Receipt>(file, |id| known(options, id))?;
-    let proof = receipt.into_proof();
-    let refute = |what: String| {
-        Failure::new(ExitCode::BadAnswer, format!("the receipt proves nothing: {what}"), "ask for another receipt")
-    };
-    proof.verify().map_err(|error| refute(error.to_string()))?;
-    proof
-        .transaction
-        .signed_message(&chain.id)
-        .verify()
-        .map_err(|error| refute(format!("the payment's signature is false: {error}")))?;
-    let tip = check_header(proof.tip, &chain.params).map_err(|error| refute(format!("its last block: {error}")))?;
-    check_header(proof.header, &chain.params).map_err(|error| refute(format!("the payment's block: {error}")))?;
-
+    let proof = receipt.proof(&chain)?;
+    let tip = proof.tip.hash();
     let headers = Headers::load(&chain, &options.data_dir()?);
     let paid = describe(&proof.transaction, &chain);
-    if !headers.contains(proof.tip_height, tip.hash()) {
+    if !headers.contains(proof.tip_height, tip) {
         return Err(Failure::new(
             ExitCode::BadAnswer,
             format!(
                 "not proved: {paid} on chain {}: block {} was built on it, and this wallet has not checked that block from genesis",
-                chain.params.name,
-                tip.hash()
+                chain.params.name, tip
             ),
             "fetch headers with: drystone-wallet balance ADDRESS; of a receipt older than 2,048 blocks ask for a new one",
         ));
@@ -100,9 +87,7 @@ pub(crate) fn verify(options: &Options, file: &Path) -> Result<Report, Failure> 
     let text = format!(
         "{paid} on chain {}\nproved: block {} at height {}, which this wallet has checked from genesis, was built on it: \
          {confirmations} confirmation(s)",
-        chain.params.name,
-        tip.hash(),
-        proof.tip_height
+        chain.params.name, tip, proof.tip_height
     );
     let json = json!({
         "txid": proof.transaction.txid(),
@@ -113,7 +98,7 @@ pub(crate) fn verify(options: &Options, file: &Path) -> Result<Report, Failure> 
         "amount": proof.transaction.body.amount,
         "block_hash": proof.block_hash(),
         "block_height": proof.height,
-        "tip_hash": tip.hash(),
+        "tip_hash": tip,
         "tip_height": proof.tip_height,
         "confirmations": confirmations,
     });
