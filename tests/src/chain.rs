@@ -86,6 +86,11 @@ impl TestChain {
 
     /// Makes, checks and connects the next block, one interval after the last.
     pub fn extend(&mut self, reward_to: &AccountId, transactions: Vec<Transaction>) -> ConnectedBlock {
+        self.extend_after(self.params.interval, reward_to, transactions)
+    }
+
+    /// Makes, checks and connects the next block, this many milliseconds after the last.
+    pub fn extend_after(&mut self, wait: u64, reward_to: &AccountId, transactions: Vec<Transaction>) -> ConnectedBlock {
         let body = Body { reward_to: *reward_to, transactions };
         let mut executor = Executor::new(&self.state, &self.parent, &self.params);
         for transaction in &body.transactions {
@@ -93,7 +98,7 @@ impl TestChain {
             applied.expect("the test gives valid transactions");
         }
         let Ok(executed) = executor.finish(reward_to);
-        let header = self.mine(&body, executed.state_root);
+        let header = self.mine(wait, &body, executed.state_root);
         let height = self.parent.height + 1;
         let (params, chain_id) = (&self.params, &self.chain_id);
         let context = BlockContext { params, chain_id, height, batch_secret: &[7; 32] };
@@ -105,7 +110,7 @@ impl TestChain {
         connected
     }
 
-    fn mine(&self, body: &Body, state_root: StateRoot) -> CheckedHeader {
+    fn mine(&self, wait: u64, body: &Body, state_root: StateRoot) -> CheckedHeader {
         let parent = self.headers[self.headers.len() - 1];
         let grandparent = self.headers[self.headers.len().saturating_sub(2)];
         let height = self.parent.height;
@@ -115,7 +120,7 @@ impl TestChain {
             prev_hash: self.parent.hash,
             state_root,
             tx_root: body.tx_root(),
-            time: parent.time + self.params.interval,
+            time: parent.time + wait,
             bits: next_bits(&self.params, &times),
             nonce: 0,
         };

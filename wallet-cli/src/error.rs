@@ -39,7 +39,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure from its three parts. Line breaks, which a node's words may hold, become spaces.
-    pub(crate) fn new(code: ExitCode, message: impl fmt::Display, next: impl fmt::Display) -> Self {
+    pub fn new(code: ExitCode, message: impl fmt::Display, next: impl fmt::Display) -> Self {
         Failure { code, message: one_line(&message.to_string()), next: one_line(&next.to_string()) }
     }
 

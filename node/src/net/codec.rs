@@ -81,10 +81,14 @@ impl request_response::Codec for Codec {
     }
 }
 
-async fn read_message(
+/// Reads one message, undecoded, or says why there is none; `max_bytes` gives the cap of each kind.
+///
+/// # Errors
+/// If the stream breaks.
+pub async fn read_message(
     stream: &mut (impl AsyncRead + Unpin),
     max_bytes: impl Fn(u32) -> Option<usize>,
-) -> io::Result<Received<Vec<u8>>> {
+) -> io::Result<Result<Vec<u8>, DecodeError>> {
     let mut prefix = [0; PREFIX_BYTES];
     stream.read_exact(&mut prefix).await?;
     let length = u32::from_le_bytes(prefix) as usize;

@@ -21,7 +21,7 @@ use libp2p::identity::Keypair;
 use crate::metrics::Metrics;
 
 pub use address::parse_address;
-pub use codec::frame;
+pub use codec::{frame, read_message};
 pub use identity::{key_pair, name_of};
 pub use service::Net;
 

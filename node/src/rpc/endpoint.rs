@@ -37,7 +37,7 @@ use super::websocket;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// jsonrpsee's service and what requests are held against before they reach it.
-pub(super) struct Endpoint {
+pub struct Endpoint {
     pub(super) rpc: Arc<Rpc>,
     service: BoxCloneSyncService<Request, HttpResponse, BoxError>,
     /// One for each of [`MAX_LONG_REQUESTS`].
@@ -54,7 +54,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// The service of all methods.
-    pub(super) fn new(rpc: Arc<Rpc>) -> Endpoint {
+    pub fn new(rpc: Arc<Rpc>) -> Endpoint {
         let (max_request_bytes, max_reply_bytes) = (max_request_bytes(&rpc.params), max_reply_bytes(&rpc.params));
         let config = ServerConfig::builder()
             .http_only()
@@ -158,6 +158,16 @@ impl Endpoint {
         let (status, reply) = self.reply(body, access, None).await?;
         let reply = self.count(reply).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error))?;
         Ok((status, [(CONTENT_TYPE, JSON)], reply).into_response())
+    }
+
+    /// Answers a body as a POST of it is answered once it has been read; `with_cookie` says whether the node's cookie came
+    /// with it.
+    pub async fn answer_body(&self, body: Vec<u8>, with_cookie: bool) -> Vec<u8> {
+        let access = if with_cookie { Access::Full } else { Access::Anonymous };
+        match self.reply(body.into(), access, None).await {
+            Ok((_, reply)) => reply.into(),
+            Err((_, error)) => envelope(error).into_bytes(),
+        }
     }
 
     /// Answers one message of a WebSocket, whose client is where `follower` says.

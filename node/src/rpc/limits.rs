@@ -124,13 +124,13 @@ pub(crate) const DEFAULT_BAN_SECONDS: u64 = 86_400;
 pub(crate) const MAX_MESSAGE: usize = 300;
 
 /// The largest request: the hex of a block, and room for the rest of a request.
-pub(crate) fn max_request_bytes(params: &ChainParams) -> usize {
+pub fn max_request_bytes(params: &ChainParams) -> usize {
     2 * params.max_block_bytes as usize + (64 << 10)
 }
 
 /// The largest reply. A block's fields in JSON take less than four times its bytes (the shortest transaction, 160 bytes,
 /// becomes at most 640), its hex takes twice; the rest is room for headers and pages. A whole batch has to fit as well.
-pub(crate) fn max_reply_bytes(params: &ChainParams) -> usize {
+pub fn max_reply_bytes(params: &ChainParams) -> usize {
     4 * params.max_block_bytes as usize + (1 << 20)
 }
 

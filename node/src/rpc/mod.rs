@@ -31,8 +31,9 @@ use drystone_core::params::ChainParams;
 use tokio::sync::{Semaphore, watch};
 
 pub use auth::{COOKIE_FILE, Cookie};
+pub use endpoint::Endpoint;
 pub use faucet::Faucet;
-pub use limits::MAX_CONNECTIONS;
+pub use limits::{MAX_CONNECTIONS, max_reply_bytes, max_request_bytes};
 pub use server::RpcServer;
 
 use crate::mailbox::Mailbox;

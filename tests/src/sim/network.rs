@@ -181,6 +181,9 @@ impl World {
         }
         let detail = [(from as u64).to_le_bytes(), packet.wire_bytes().to_le_bytes()].concat();
         self.trace.note(self.now, to, Kind::Arrived, &detail);
+        if let Some(arrived) = &mut self.arrived {
+            arrived.push(packet.clone());
+        }
         self.counts.messages += 1;
         self.counts.bytes += packet.wire_bytes();
         match packet {

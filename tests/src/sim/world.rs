@@ -153,6 +153,8 @@ pub struct World {
     pub latencies: BTreeMap<(usize, usize), u64>,
     /// Which blocks hosts have connected: (time in µs, host, block). Kept where a test asks for it.
     pub connected: Option<Vec<(u64, usize, BlockHash)>>,
+    /// What arrived anywhere. Kept where a test asks for it.
+    pub arrived: Option<Vec<Packet>>,
     pub(super) params: Arc<ChainParams>,
     events: BTreeMap<(u64, u64), Event>,
     pub(super) sequence: u64,
@@ -180,6 +182,7 @@ impl World {
             eclipsed: None,
             latencies: BTreeMap::new(),
             connected: None,
+            arrived: None,
             params,
             events: BTreeMap::new(),
             sequence: 0,
