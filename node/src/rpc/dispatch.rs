@@ -152,6 +152,8 @@ fn first_byte(body: &[u8]) -> Option<&u8> {
 
 /// Refuses what is no JSON-RPC 2.0 request or batch, with the reason. The requests within a batch are judged singly.
 pub(super) fn check_envelope(body: &[u8]) -> Result<(), RpcError> {
+    // Of a member that nobody looks at serde_json takes any bytes, and JSON is UTF-8 (RFC 8259, 8.1).
+    str::from_utf8(body).map_err(not_json)?;
     let result = match first_byte(body) {
         None => return Err(invalid_request("the request is empty")),
         Some(b'[') => match serde_json::from_slice::<AtMost<MAX_BATCH>>(body) {
@@ -162,8 +164,12 @@ pub(super) fn check_envelope(body: &[u8]) -> Result<(), RpcError> {
     };
     result.map_err(|error| match error.is_data() {
         true => invalid_request(format_args!("not a JSON-RPC 2.0 request: {error}")),
-        false => RpcError::new(ErrorCode::Parse, format_args!("not JSON: {error}"), "send a JSON-RPC 2.0 request"),
+        false => not_json(error),
     })
+}
+
+fn not_json(error: impl std::fmt::Display) -> RpcError {
+    RpcError::new(ErrorCode::Parse, format_args!("not JSON: {error}"), "send a JSON-RPC 2.0 request")
 }
 
 fn invalid_request(what: impl std::fmt::Display) -> RpcError {
