@@ -190,10 +190,10 @@ pub(crate) fn read<D: Document>(
     parse(path, &bytes, chain)
 }
 
-/// Reads the bytes of a file of this kind as [`read`] does; `path` is only what errors name.
+/// Reads the bytes of a file of this kind as `read` does; `path` is only what errors name.
 ///
 /// # Errors
-/// As those of [`read`].
+/// As those of `read`.
 pub fn parse<D: Document>(
     path: &Path,
     bytes: &[u8],

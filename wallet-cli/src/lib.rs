@@ -1,13 +1,13 @@
 //! `drystone-wallet`: keys, signing, and checks that trust no node.
 //!
-//! A command goes the same way each time: [`cli`] says what was typed, [`config`] what holds besides; [`chain`] decides which
-//! genesis holds, from what the wallet has itself; [`account`] opens the [`keystore`] with a [`password`] and derives the key that [`mnemonic`]
-//! words stand for; [`rpc`] asks nodes, [`headers`] believes only the work that it has checked from genesis, and [`nodes`]
-//! the heaviest of all chains that were told. [`payment`] makes a payment of all that, after what is [`waiting`], and [`outcome`]
-//! says what came of it; [`seen`] remembers what a reorganisation may take away; [`document`] is what travels in files. [`strength`] warns of new passwords, [`qr`] draws addresses.
-//! [`commands`] put these together, and either report or fail with a [`error::Failure`].
+//! A command goes the same way each time: `cli` says what was typed, `config` what holds besides; `chain` decides which
+//! genesis holds, from what the wallet has itself; `account` opens the `keystore` with a `password` and derives the key that `mnemonic`
+//! words stand for; `rpc` asks nodes, `headers` believes only the work that it has checked from genesis, and `nodes`
+//! the heaviest of all chains that were told. `payment` makes a payment of all that, after what is `waiting`, and `outcome`
+//! says what came of it; `seen` remembers what a reorganisation may take away; `document` is what travels in files. `strength` warns of new passwords, `qr` draws addresses.
+//! `commands` put these together, and either report or fail with a [`error::Failure`].
 //!
-//! The program is [`main`]. What else is public reads files of other people's making, so that fuzzing reaches it.
+//! The program is `main`. What else is public reads files of other people's making, so that fuzzing reaches it.
 
 mod account;
 pub mod chain;
