@@ -2,7 +2,7 @@
 //! that the one mined are handed to the other, with the same payments waiting for them.
 
 use std::path::Path;
-use std::thread::{available_parallelism, sleep};
+use std::thread::{available_parallelism, scope, sleep};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -92,8 +92,11 @@ pub fn run(plan: &Plan, program: &Path, root: &Path) -> [Seen; 2] {
         while Instant::now() < until {
             ask(&mut session, &mut answers);
         }
-        session.call("mining_submit", &json!([block])).expect("it is valid");
-        watch(&resting, height, &mut answers);
+        // Asked meanwhile, too: a block that the miner finds is connected between two questions as well.
+        scope(|scope| {
+            scope.spawn(|| resting.call("mining_submit", &json!([block])).expect("it is valid"));
+            watch(&resting, height, &mut answers);
+        });
     }
     let seen = [miner, Seen { answers, blocks: connected(&mut resting, plan.blocks) }];
     seen[0].print("mining");
