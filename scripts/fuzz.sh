@@ -28,6 +28,7 @@ die() { printf 'error: %s\nnext: %s\n' "$1" "$2" >&2; exit "${3:-1}"; }
 case $1 in -h | --help | help) printf '%s\n' "$HELP"; exit 0 ;; esac
 [ $# = 2 ] || die "two arguments are needed, $# were given" "scripts/fuzz.sh all 60" 2
 case $2 in '' | *[!0-9]* | 0) die "$2 is no number of seconds" "scripts/fuzz.sh $1 60" 2 ;; esac
+case $CORES in '' | *[!0-9]* | 0) die "DRYSTONE_FUZZ_CORES is $CORES, which is no number of processes" "unset DRYSTONE_FUZZ_CORES" 2 ;; esac
 seconds=$2
 all=$(sed -n 's/^name = "\(.*\)"$/\1/p' $PACKAGE/Cargo.toml | tail -n +2)
 if [ "$1" = all ]; then targets=$all; else targets=$1; fi

@@ -24,6 +24,11 @@ use super::setup::{Faults, Setup};
 use super::{MINUTE, MS, SECOND};
 use crate::random::Random;
 
+/// The most hosts that have addresses of their own.
+const MAX_HOSTS: usize = 10_000;
+/// Above every number of a scenario that means something: in milliseconds, thirty years.
+const MAX_NUMBER: u64 = 1_000_000_000_000;
+
 impl Setup {
     /// The same run with its schedule written out.
     #[must_use]
@@ -56,25 +61,35 @@ impl FromStr for Setup {
                 }
                 return Err(bad("a name and a value are missing"));
             };
-            let whole = || value.trim().parse::<u64>().map_err(|_| bad("not a number"));
+            let whole =
+                || value.trim().parse::<u64>().ok().filter(|n| *n < MAX_NUMBER).ok_or_else(|| bad("not a number"));
             match name {
                 "seed" => setup.seed = u64::from_str_radix(value, 16).map_err(|_| bad("not a hex number"))?,
                 "nodes" => {
-                    setup = Setup { seed: setup.seed, ..Setup::new(0, whole()? as usize, setup.duration, setup.faults) }
+                    setup.hosts = whole()? as usize;
+                    setup.miners = setup.hosts.div_ceil(2);
                 }
                 "minutes" => setup.duration = whole()? * MINUTE,
                 "faults" => setup.faults = value.parse()?,
                 "payments" => setup.payment_every = whole()? * SECOND,
                 "at" => {
                     let (at, fault) = value.split_once(' ').ok_or_else(|| bad("a time and a fault are missing"))?;
-                    let at: u64 = at.parse().map_err(|_| bad("not a time in milliseconds"))?;
+                    let at = at.parse::<u64>().ok().filter(|at| *at < MAX_NUMBER);
+                    let at = at.ok_or_else(|| bad("not a time in milliseconds"))?;
                     events.push((at * MS, fault.parse().map_err(|what: String| bad(&what))?));
                 }
                 _ => return Err(bad("not one of seed, nodes, minutes, faults, payments, at")),
             }
         }
-        if setup.hosts < 2 || setup.duration == 0 {
-            return Err("a network has at least 2 nodes and 1 minute".into());
+        if !(2..=MAX_HOSTS).contains(&setup.hosts) || setup.duration == 0 {
+            return Err(format!("a network has 2 to {MAX_HOSTS} nodes and at least 1 minute"));
+        }
+        if let Some((at, fault)) = events.iter().find(|(at, _)| *at > setup.duration) {
+            return Err(format!(
+                "after {} minutes all faults are over: at {} {fault}",
+                setup.duration / MINUTE,
+                at / MS
+            ));
         }
         if let Some((_, fault)) = events.iter().find(|(_, fault)| fault.hosts().iter().any(|host| *host >= setup.hosts))
         {
@@ -123,8 +138,13 @@ impl FromStr for Fault {
             ["mute", side] => Fault::Mute(hosts(side)?),
             ["heal"] => Fault::Heal,
             ["reform"] => Fault::Reform,
-            ["loss", who, loss] => Fault::Loss(host(who)?, loss.parse().map_err(|_| bad())?),
-            ["skew", who, skew] => Fault::Skew(host(who)?, skew.parse().map_err(|_| bad())?),
+            ["loss", who, loss] => {
+                Fault::Loss(host(who)?, loss.parse().ok().filter(|loss| *loss <= 10_000).ok_or_else(bad)?)
+            }
+            ["skew", who, skew] => {
+                let skew = skew.parse::<i64>().ok().filter(|skew| skew.unsigned_abs() < MAX_NUMBER);
+                Fault::Skew(host(who)?, skew.ok_or_else(bad)?)
+            }
             ["rate", who, rate] => Fault::Rate(host(who)?, rate.parse().ok().filter(|rate| *rate > 0).ok_or_else(bad)?),
             _ => return Err(bad()),
         })
@@ -175,14 +195,15 @@ pub fn shrink(setup: Setup, mut fails: impl FnMut(&Setup) -> Option<Violation>) 
         for hosts in [smallest.hosts / 2, smallest.hosts - 1] {
             let fits = |(_, fault): &(u64, Fault)| fault.hosts().iter().all(|host| *host < hosts);
             if hosts >= 2 && hosts < smallest.hosts && smallest.schedule.iter().flatten().all(fits) {
-                let miners = smallest.miners.min(hosts);
+                // As many as the file that is written leads to.
+                let miners = hosts.div_ceil(2);
                 better(Setup { hosts, miners, ..smallest.clone() }, &mut smallest);
             }
         }
         for duration in [smallest.duration / 2, smallest.duration - MINUTE.min(smallest.duration)] {
             let duration = duration / MINUTE * MINUTE;
             let last = smallest.schedule.iter().flatten().map(|(at, _)| *at).max().unwrap_or(0);
-            if duration > 0 && last <= duration {
+            if (1..smallest.duration).contains(&duration) && last <= duration {
                 better(Setup { duration, ..smallest.clone() }, &mut smallest);
             }
         }
@@ -266,5 +287,8 @@ mod tests {
         let events = small.schedule.as_ref().unwrap();
         assert!(matches!(events[..], [(_, Fault::Crash(1) | Fault::Stop(1))]), "{events:?}");
         assert_eq!((small.hosts, small.faults.lie), (2, false));
+        // The file is the run.
+        let read: Setup = explained(&small, &violation).parse().unwrap();
+        assert_eq!(fails(&read), Some(violation));
     }
 }
