@@ -102,14 +102,29 @@ pub fn run_within(command: &mut Command, patience: Duration) -> Ended {
             break status;
         }
         if Instant::now() > deadline {
+            let doing = doing(child.id());
             // Fails only where it has ended after all.
             let _ = child.kill();
-            panic!("it does not end: {command:?}");
+            panic!("it does not end: {command:?}\n{doing}");
         }
         sleep(Duration::from_millis(5));
     };
     let text = |pipe: thread::JoinHandle<String>| pipe.join().expect("a reader does not panic");
     Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// What each thread of a program does, as far as the system tells: its state, the system call, the kernel's stack; and the
+/// program's connections.
+fn doing(pid: u32) -> String {
+    let read = |path: String| fs::read_to_string(&path).map(|text| format!("{path}\n{text}\n")).unwrap_or_default();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of_thread = |thread: fs::DirEntry| {
+        ["stat", "wchan", "syscall", "stack"].map(|file| read(format!("{}/{file}", thread.path().display()))).concat()
+    };
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let open = |file: fs::DirEntry| fs::read_link(file.path()).map(|at| format!("{}\n", at.display())).ok();
+    let sockets = read(format!("/proc/{pid}/net/tcp"));
+    threads.map(of_thread).chain(files.filter_map(open)).chain([sockets]).collect()
 }
 
 /// Reads a pipe to its end on a thread of its own, so that no program waits for a reader.

@@ -245,11 +245,14 @@ impl<'a, 'b> Session<'a, 'b> {
         let (own, nonce) = (transaction.txid(), transaction.body.nonce);
         let mut refusals = Vec::new();
         for node in &mut self.nodes {
-            for before in self.waiting.lacked(node.name(), self.proved.account.nonce, nonce) {
-                // Should the node refuse, then it refuses, or holds back, the payment too, and that is said.
-                let _: Result<Txid, RpcError> = node.call("tx_submit", [Hex(before.clone())]);
-            }
-            match node.call::<Txid>("tx_submit", [Hex(transaction.clone())]) {
+            // Should the node refuse one, then it refuses, or holds back, the payment too, and that is said.
+            let mut before = self.waiting.lacked(node.name(), self.proved.account.nonce, nonce);
+            let gone = before.find_map(|before| match node.call::<Txid>("tx_submit", [Hex(before.clone())]) {
+                Err(gone @ RpcError::Unreachable(_)) => Some(gone),
+                _ => None,
+            });
+            let answer = gone.map_or_else(|| node.call::<Txid>("tx_submit", [Hex(transaction.clone())]), Err);
+            match answer {
                 Ok(theirs) if theirs == own => {}
                 Ok(theirs) => {
                     let failure = Failure::new(ExitCode::BadAnswer, format!("the node calls it {theirs}"), "");

@@ -165,13 +165,15 @@ impl Client {
         self.current = index;
     }
 
-    /// A client of one of the nodes alone, which must be of the chain that this one is bound to.
+    /// A client of one of the nodes alone, of the chain that this one is bound to.
+    pub(crate) fn one(&self, index: usize) -> Client {
+        Client { agent: self.agent.clone(), urls: vec![self.urls[index].clone()], current: 0, chain: self.chain }
+    }
+
+    /// The same, once the node has said that it is of that chain.
     pub(crate) fn only(&self, index: usize) -> Result<Client, Failure> {
-        let url = self.urls[index].clone();
-        match self.check_chain(&url) {
-            Ok(()) => Ok(Client { agent: self.agent.clone(), urls: vec![url], current: 0, chain: self.chain }),
-            Err(reason) => Err(reason.into()),
-        }
+        self.check_chain(&self.urls[index])?;
+        Ok(self.one(index))
     }
 
     /// Calls `method` with positional `params` on the first node that answers.

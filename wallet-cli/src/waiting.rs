@@ -58,7 +58,8 @@ impl Waiting {
         for entry in listed(node, account, chain)? {
             let txid = entry.transaction.txid;
             let known = self.signed.values().find(|transaction| transaction.txid() == txid).cloned();
-            let Some(transaction) = known.or_else(|| signed(node, txid, account, chain)) else { continue };
+            let shown = known.map_or_else(|| signed(node, txid, account, chain), |known| Ok(Some(known)))?;
+            let Some(transaction) = shown else { continue };
             let nonce = transaction.body.nonce;
             self.held.entry(node.name().to_owned()).or_default().insert(nonce);
             let best = self.signed.entry(nonce).or_insert_with(|| transaction.clone());
@@ -107,12 +108,16 @@ impl Waiting {
     }
 }
 
-/// A transaction that waits at the node, if the account signed it for this chain.
-fn signed(node: &mut Client, txid: Txid, account: &AccountId, chain: &Chain) -> Option<Transaction> {
-    let info: TransactionInfo = node.call("tx_get", [txid]).ok()?;
-    let Hex(transaction) = info.raw;
+/// A transaction that waits at the node, if the node shows it and the account signed it for this chain.
+fn signed(node: &mut Client, txid: Txid, account: &AccountId, chain: &Chain) -> Result<Option<Transaction>, RpcError> {
+    let Hex(transaction) = match node.call::<TransactionInfo>("tx_get", [txid]) {
+        Ok(info) => info.raw,
+        // Whoever is gone is not waited for again for each that it listed.
+        Err(gone @ RpcError::Unreachable(_)) => return Err(gone),
+        Err(RpcError::Malformed { .. } | RpcError::Refused { .. }) => return Ok(None),
+    };
     let own = transaction.body.from == *account && transaction.txid() == txid;
-    (own && transaction.signed_message(&chain.id).verify().is_ok()).then_some(transaction)
+    Ok((own && transaction.signed_message(&chain.id).verify().is_ok()).then_some(transaction))
 }
 
 /// What the node lists of the account's transactions that wait.

@@ -42,6 +42,7 @@ mod tests {
     use drystone_core::transaction::{Memo, TransactionBody};
     use serde_json::{Value, json};
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
     use std::thread;
     use std::time::Duration;
@@ -120,6 +121,21 @@ mod tests {
         let report = pay(&node(&ledger), dir.path(), &format!("{} 5 --wait --timeout 60", bob())).unwrap();
         mining.join().unwrap();
         assert_eq!(report.json["block"]["height"], json!(3));
+    }
+
+    /// One that ends just after its chain was checked, in the middle of a wait, is not waited for.
+    #[test]
+    fn waiting_ends_with_the_last_node() {
+        let (ledger, dir) = setup();
+        let stopping = AtomicBool::new(false);
+        let node = FakeNode::start(move |method, params| match method {
+            "tx_get" if !stopping.swap(true, Ordering::Relaxed) => Err((ErrorCode::NotFound, "forgotten".into())),
+            "tx_get" | "node_info" if stopping.load(Ordering::Relaxed) => Err((ErrorCode::Stopping, "it stops".into())),
+            _ => ledger.lock().unwrap().answer(method, params),
+        });
+        let failure = pay(&node, dir.path(), &format!("{} 5 --wait --timeout 20", bob())).unwrap_err();
+        assert_eq!(failure.code, ExitCode::Unreachable, "{failure}");
+        assert!(failure.message.contains("was sent, but"), "{failure}");
     }
 
     #[test]
@@ -337,6 +353,27 @@ mod tests {
             let report = pay_at(&nodes.iter().collect::<Vec<_>>(), dir.path(), &format!("{} 1", bob())).unwrap();
             assert_eq!(report.json["fee"], json!((expected * 160_u64 / 1000).to_string()), "{rates:?}");
         }
+    }
+
+    /// Else it would be waited for as often as it lists payments.
+    #[test]
+    fn a_node_that_falls_silent_is_waited_for_once() {
+        let (ledger, dir) = setup();
+        pay(&node(&ledger), dir.path(), &format!("{} 1", bob())).unwrap();
+        let silent = FakeNode::start(move |method, params| {
+            if method == "tx_get" {
+                thread::sleep(Duration::from_secs(60));
+            }
+            let mut answer = ledger.lock().unwrap().answer(method, params)?;
+            if method == "mempool_list" {
+                answer["transactions"] = vec![answer["transactions"][0].clone(); 30].into();
+            }
+            Ok(answer)
+        });
+        let start = Instant::now();
+        let failure = pay(&silent, dir.path(), &format!("{} 2 --timeout 1", bob())).unwrap_err();
+        assert_eq!(failure.code, ExitCode::Unreachable, "{failure}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 
     /// While one payment is waited for, another one with its nonce is made: which of both counts is proved.
