@@ -155,11 +155,13 @@ impl Peer {
     /// # Panics
     /// If nobody ever listens.
     pub fn publish(&self, topic: Topic, bytes: &[u8]) {
-        eventually("somebody hears gossip", || {
-            let published = self.tell(|reply| Command::Publish(topic, bytes.to_vec(), reply));
-            // Known ones have been published.
-            published.map_or_else(|error| error.contains("already").then_some(()), Some)
-        });
+        eventually("somebody hears gossip", || self.try_publish(topic, bytes).then_some(()));
+    }
+
+    /// Publishes bytes, now or before; false if nobody is there to hear them.
+    pub fn try_publish(&self, topic: Topic, bytes: &[u8]) -> bool {
+        let published = self.tell(|reply| Command::Publish(topic, bytes.to_vec(), reply));
+        published.is_ok() || published.is_err_and(|error| error.contains("already"))
     }
 
     /// Publishes a message.
