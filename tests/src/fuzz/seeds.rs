@@ -219,7 +219,7 @@ fn requests() -> Vec<Vec<u8>> {
     all.map(|request| [&[1], request.to_string().as_bytes()].concat()).collect()
 }
 
-/// What a network of four hosts said in half an hour with faults, a few messages of each kind.
+/// What a network of four hosts said in two hours with faults, a few messages of each kind.
 fn messages() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     let faults = Faults { partition: true, churn: true, ..Faults::NONE };
     let mut world = World::new(Setup { miners: 4, ..Setup::new(0x5eed, 4, 120 * MINUTE, faults) });
