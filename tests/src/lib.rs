@@ -12,6 +12,7 @@ pub mod pattern;
 pub mod peer;
 pub mod program;
 pub mod random;
+pub mod results;
 pub mod schema;
 pub mod scrape;
 pub mod sim;
