@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use drystone_core::hash::BlockHash;
+use drystone_core::hash::{BlockHash, sha256d};
 use drystone_core::pow::Work;
 
 use super::limits::INDEX_WINDOW;
@@ -16,15 +16,42 @@ use crate::store::{HeaderRecord, Validity};
 /// What decides between two blocks: more work, then whether it was connected before, then which came first.
 type Rank = (Work, bool, Reverse<u64>, BlockHash);
 
+/// What decides between the tip and a block with as much work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ties {
+    /// The tip stays, which was seen first.
+    #[default]
+    FirstSeen,
+    /// A lot of each node's own, drawn with this secret: what Eyal and Sirer propose against selfish mining ("Majority is not
+    /// Enough", 2014). For experiments.
+    Lot([u8; 32]),
+}
+
+impl Ties {
+    fn prefers(&self, block: &BlockHash, tip: &BlockHash) -> bool {
+        let lot = |secret: &[u8; 32], block: &BlockHash| sha256d(&[&secret[..], &block.0].concat());
+        match self {
+            Ties::FirstSeen => false,
+            Ties::Lot(secret) => lot(secret, block) < lot(secret, tip),
+        }
+    }
+}
+
 /// Complete branches, block by block.
 #[derive(Debug, Default)]
 pub(super) struct Branches {
+    ties: Ties,
     ranks: BTreeMap<BlockHash, Rank>,
     order: BTreeSet<Rank>,
     arrivals: u64,
 }
 
 impl Branches {
+    /// No branch.
+    pub(super) fn new(ties: Ties) -> Branches {
+        Branches { ties, ..Branches::default() }
+    }
+
     /// Notes a block whose body is held and whose parent is on the main chain or noted here.
     pub(super) fn insert(&mut self, record: &HeaderRecord) {
         if self.ranks.contains_key(&record.hash) {
@@ -51,15 +78,17 @@ impl Branches {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Branches::default();
+        *self = Branches::new(self.ties);
     }
 
     pub(super) fn contains(&self, hash: &BlockHash) -> bool {
         self.ranks.contains_key(hash)
     }
 
-    /// The best block with more than `work`.
-    pub(super) fn best_above(&self, work: Work) -> Option<BlockHash> {
-        self.order.last().filter(|(theirs, ..)| *theirs > work).map(|(.., hash)| *hash)
+    /// The best block, if it is better than the tip.
+    pub(super) fn best_over(&self, tip: &HeaderRecord) -> Option<BlockHash> {
+        let (work, .., hash) = self.order.last()?;
+        let better = *work > tip.work || *work == tip.work && self.ties.prefers(hash, &tip.hash);
+        better.then_some(*hash)
     }
 }

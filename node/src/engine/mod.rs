@@ -50,6 +50,7 @@ use drystone_core::validation::{
 };
 
 use branches::Branches;
+pub use branches::Ties;
 use chain::{ChainUpdate, Submission};
 use counters::Counters;
 use index::Index;
@@ -82,6 +83,8 @@ pub struct Config {
     pub seed: [u8; 32],
     /// This node's own name among peers.
     pub identity: PeerId,
+    /// What decides between tips of equal work.
+    pub ties: Ties,
     /// Chains with less work than this are counted and not kept, however little work the own tip has.
     pub minimum_work: Work,
     /// Connections from one address, at most; [`limits::PEERS_PER_ADDRESS`] outside local test networks.
@@ -103,6 +106,7 @@ impl Config {
             batch_secret,
             seed: batch_secret,
             identity: PeerId([0; 32]),
+            ties: Ties::FirstSeen,
             minimum_work: Work::from_hashes(0),
             peers_per_address: limits::PEERS_PER_ADDRESS,
             outbound_per_group: limits::OUTBOUND_PER_GROUP,
@@ -239,7 +243,7 @@ impl Engine {
             update: None,
             submission: None,
             waiting: VecDeque::new(),
-            branches: Branches::default(),
+            branches: Branches::new(config.ties),
             look_for_branches: false,
             steps: 0,
             future: BTreeMap::new(),

@@ -18,7 +18,7 @@ use drystone_core::validation::{
 use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output, Token};
 use drystone_node::engine::mining::MiningRefusal;
 use drystone_node::engine::verdict::Refusal;
-use drystone_node::engine::{Config, Engine};
+use drystone_node::engine::{Config, Engine, Ties};
 use drystone_node::store::{Damage, Store, StoreOptions, Validity, verify};
 use drystone_tests::chain::TestChain;
 use redb::backends::InMemoryBackend;
@@ -254,6 +254,32 @@ fn a_tie_goes_to_the_first_seen_and_more_work_wins() {
         Output::Event(ChainEvent::Reorganised { from: first.header.hash(), to: third.header.hash(), depth: 1 });
     assert!(fed.outputs.iter().any(|output| format!("{output:?}") == format!("{reorganised:?}")));
     bench.assert_at(&theirs);
+}
+
+/// In whatever order two blocks come, each node holds to the same one, and not all to the same.
+#[test]
+fn a_tie_by_lot_is_each_nodes_own_and_lasts() {
+    let mut held = Vec::new();
+    for secret in 0..16 {
+        let tips = [false, true].map(|swapped| {
+            let mut bench = Bench::with(Config { ties: Ties::Lot([secret; 32]), ..config() });
+            let mut ours = TestChain::new(&bench.params);
+            let mut theirs = ours.clone();
+            let mut blocks = [grow(&mut ours, MINER, vec![]), grow(&mut theirs, OTHER_MINER, vec![])];
+            if swapped {
+                blocks.reverse();
+            }
+            for block in blocks.iter().chain(&blocks) {
+                bench.feed(block);
+            }
+            let chain = if bench.tip() == ours.tip().hash { ours } else { theirs };
+            bench.assert_at(&chain);
+            bench.tip()
+        });
+        assert_eq!(tips[0], tips[1]);
+        held.push(tips[0]);
+    }
+    assert!(held.iter().any(|tip| *tip != held[0]), "each has the same");
 }
 
 #[test]
