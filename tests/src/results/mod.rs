@@ -34,5 +34,8 @@ fn wait(random: &mut Random, mean: f64) -> f64 {
     -mean * (1.0 - unit(random)).ln()
 }
 
-/// Each result's name, and what draws its figures.
-pub const RESULTS: [(&str, fn() -> Vec<plot::Plot>); 2] = [("difficulty", difficulty::plots), ("spend", spend::plots)];
+/// Draws a result's figures.
+pub type Draw = fn() -> Vec<plot::Plot>;
+
+/// Each result's name, and what draws it.
+pub const RESULTS: [(&str, Draw); 2] = [("difficulty", difficulty::plots), ("spend", spend::plots)];
