@@ -18,6 +18,14 @@ enum Operation {
     Sync,
 }
 
+/// What takes an operation back: the length before it, and the bytes that it wrote over or cut off.
+#[derive(Debug)]
+struct Before {
+    len: usize,
+    offset: usize,
+    bytes: Vec<u8>,
+}
+
 /// What becomes of the writes that no sync made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsynced {
@@ -31,12 +39,12 @@ pub enum Unsynced {
 
 #[derive(Debug, Default)]
 struct Disk {
-    /// What the running program sees.
+    /// What the running program sees: one copy of the disk, as there may be a thousand of them.
     live: Vec<u8>,
-    /// What was there before the first operation of the log.
-    initial: Vec<u8>,
     log: Vec<Operation>,
-    /// Operations that were folded into `initial` and are in the log no more.
+    /// For each operation of the log, what takes it back.
+    before: Vec<Before>,
+    /// Operations that a sync made durable and that are in the log no more.
     folded: u64,
     /// Whether a finished sync folds the log: for disks that live long and are cut once.
     folds: bool,
@@ -58,16 +66,34 @@ impl Disk {
     /// Makes what a finished sync made durable the beginning of the log.
     fn fold(&mut self) {
         self.folded += self.log.len() as u64;
-        for operation in std::mem::take(&mut self.log) {
-            apply(&mut self.initial, &operation);
-        }
+        (self.log, self.before) = (Vec::new(), Vec::new());
     }
 
-    /// Records an operation. From the cut on each fails, the first of them after it was begun.
+    /// What was there before the first operation of the log.
+    fn initial(&self) -> Vec<u8> {
+        let mut image = self.live.clone();
+        for Before { len, offset, bytes } in self.before.iter().rev() {
+            image.resize(*len, 0);
+            image[*offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+        image
+    }
+
+    /// Records an operation, and what it is about to change. From the cut on each fails, the first of them after it was
+    /// begun.
     fn begin(&mut self, operation: Operation) -> Result<()> {
         if self.is_off() {
             return Err(power_cut());
         }
+        let len = self.live.len();
+        let changed = match &operation {
+            Operation::Write { offset, bytes } => *offset as usize..*offset as usize + bytes.len(),
+            Operation::SetLen(to) => *to as usize..len,
+            Operation::Sync => len..len,
+        };
+        let changed = changed.start.min(len)..changed.end.min(len);
+        let bytes = self.live.get(changed.clone()).unwrap_or_default().to_vec();
+        self.before.push(Before { len, offset: changed.start, bytes });
         self.log.push(operation);
         if self.is_off() { Err(power_cut()) } else { Ok(()) }
     }
@@ -84,7 +110,7 @@ pub struct FaultyDisk(Arc<Mutex<Disk>>);
 impl FaultyDisk {
     /// A disk that holds `image` and never fails.
     pub fn new(image: Vec<u8>) -> FaultyDisk {
-        FaultyDisk(Arc::new(Mutex::new(Disk { live: image.clone(), initial: image, ..Disk::default() })))
+        FaultyDisk(Arc::new(Mutex::new(Disk { live: image, ..Disk::default() })))
     }
 
     /// A disk that holds `image` and whose power goes in operation number `cut`, counted from 0: that one and all later
@@ -130,7 +156,7 @@ impl FaultyDisk {
     /// What is on the disk if the power goes now.
     pub fn image(&self, unsynced: Unsynced) -> Vec<u8> {
         let disk = self.disk();
-        lay_pending(disk.initial.clone(), &disk.log, unsynced)
+        lay_pending(disk.initial(), &disk.log, unsynced)
     }
 
     /// How many writes, syncs and changes of length there were.
@@ -141,7 +167,7 @@ impl FaultyDisk {
     /// The images that cuts in each operation leave, in order.
     pub fn cuts(&self) -> Cuts {
         let disk = self.disk();
-        Cuts { log: disk.log.clone(), durable: disk.initial.clone(), unsynced: 0, next: 0 }
+        Cuts { log: disk.log.clone(), durable: disk.initial(), unsynced: 0, next: 0 }
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -169,6 +195,8 @@ impl StorageBackend for FaultyDisk {
     fn set_len(&self, len: u64) -> Result<()> {
         let mut disk = self.disk();
         disk.begin(Operation::SetLen(len))?;
+        let more = (len as usize).saturating_sub(disk.live.len());
+        disk.live.reserve_exact(more);
         disk.live.resize(len as usize, 0);
         Ok(())
     }
@@ -306,6 +334,20 @@ mod tests {
         assert_eq!(image(&disk, 3, Unsynced::Kept)[..1024], [1; 1024]);
         assert_eq!(image(&disk, 4, Unsynced::Lost)[..1024], [1; 1024]);
         assert_eq!(image(&disk, 4, Unsynced::Kept)[512..1536], [2; 1024]);
+    }
+
+    #[test]
+    fn what_was_before_the_log_is_had_from_what_is_there_now() {
+        let disk = FaultyDisk::folding(vec![7; 1024]);
+        disk.write(512, &[1; 1024]).unwrap();
+        disk.set_len(256).unwrap();
+        disk.set_len(4096).unwrap();
+        disk.write(0, &[2; 512]).unwrap();
+        assert_eq!(disk.image(Unsynced::Lost), [7; 1024]);
+        let kept = disk.image(Unsynced::Kept);
+        disk.sync_data().unwrap();
+        disk.write(0, &[3; 8192]).unwrap();
+        assert_eq!(disk.image(Unsynced::Lost), kept);
     }
 
     #[test]
