@@ -1,5 +1,5 @@
 //! What work costs in virtual time, from counts. Microseconds of one core of the machine of docs/PERFORMANCE.md, rounded up;
-//! only their proportions matter.
+//! only their proportions matter. Each transaction counts as many times as its weight says.
 
 use drystone_core::block::Body;
 use drystone_node::engine::message::{ChainEvent, Input, Output, PeerEvent};
@@ -26,21 +26,23 @@ pub const HASH: u64 = 1;
 pub const READ: u64 = 10;
 
 /// What an input costs the engine before it is seen what comes of it.
-pub fn of_input(input: &Input) -> u64 {
+pub fn of_input(input: &Input, weight: u64) -> u64 {
     CALL + match input {
         Input::Peer { event: PeerEvent::Response { response: Response::Headers(headers), .. }, .. } => {
             HEADER * headers.len() as u64 + COMMIT
         }
-        Input::Transactions { transactions, .. } => ADMISSION * transactions.len() as u64,
-        Input::Done { done: Done::Transactions(Ok(transactions)), .. } => ADMISSION * transactions.len() as u64,
+        Input::Transactions { transactions, .. } => ADMISSION * weight * transactions.len() as u64,
+        Input::Done { done: Done::Transactions(Ok(transactions)), .. } => {
+            ADMISSION * weight * transactions.len() as u64
+        }
         _ => 0,
     }
 }
 
 /// What outputs tell of the work that led to them.
-pub fn of_outputs(outputs: &[Output]) -> u64 {
+pub fn of_outputs(outputs: &[Output], weight: u64) -> u64 {
     let cost = |output: &Output| match output {
-        Output::Event(ChainEvent::Connected { txids, .. }) => COMMIT + TRANSACTION * txids.len() as u64,
+        Output::Event(ChainEvent::Connected { txids, .. }) => COMMIT + TRANSACTION * weight * txids.len() as u64,
         Output::Event(ChainEvent::Disconnected { .. }) => COMMIT,
         _ => 0,
     };
@@ -48,13 +50,13 @@ pub fn of_outputs(outputs: &[Output]) -> u64 {
 }
 
 /// What a job costs a worker.
-pub fn of_job(job: &Job) -> u64 {
-    let signatures = |body: &Body| (SIGNATURE + HASH) * body.transactions.len() as u64;
+pub fn of_job(job: &Job, weight: u64) -> u64 {
+    let signatures = |body: &Body| (SIGNATURE + HASH) * weight * body.transactions.len() as u64;
     JOB + match job {
-        Job::Assemble { parts, .. } => HASH * parts.len() as u64,
-        Job::Complete { parts, .. } => (SIGNATURE + HASH) * parts.len() as u64,
+        Job::Assemble { parts, .. } => HASH * weight * parts.len() as u64,
+        Job::Complete { parts, .. } => (SIGNATURE + HASH) * weight * parts.len() as u64,
         Job::CheckBlock { body, .. } => signatures(body),
-        Job::CheckTransactions { transactions, .. } => SIGNATURE * transactions.len() as u64,
+        Job::CheckTransactions { transactions, .. } => SIGNATURE * weight * transactions.len() as u64,
         Job::Serve { request: Request::Headers(_), .. } => READ * 100,
         Job::Serve { request: Request::Bodies(hashes), .. } => READ * hashes.len() as u64,
         Job::Serve { .. } => READ,

@@ -1,7 +1,7 @@
 //! A host: the real engine on a disk that can be cut, or a script, with its access to the network.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use drystone_core::key::AccountId;
@@ -15,7 +15,7 @@ use drystone_node::store::{Store, StoreError, StoreOptions};
 
 use super::deviant::Deviant;
 use super::gossip::{GossipId, Router};
-use super::link::Access;
+use super::link::{Access, Uplink};
 use super::script::Script;
 use crate::fault::FaultyDisk;
 use crate::random::Random;
@@ -25,6 +25,9 @@ pub const WORKERS: usize = 2;
 
 /// Inputs that wait while the engine is busy; more are dropped like a full mailbox drops them, gossip and requests first.
 pub const INBOX: usize = 4096;
+
+/// What a store may cache, in bytes. Its disk is in memory already.
+const CACHE_BYTES: usize = 256 << 10;
 
 /// What runs on a host.
 pub enum Program {
@@ -84,6 +87,10 @@ pub struct Host {
     pub share: u64,
     /// Its access to the network.
     pub access: Access,
+    /// What it sends through.
+    pub uplink: Uplink,
+    /// Whom it is connected to.
+    pub neighbours: BTreeSet<usize>,
     /// Its gossip router.
     pub router: Router,
     /// When its power goes at the latest, if it is about to go.
@@ -132,7 +139,7 @@ impl Node {
         minimum_work: Work,
         random: &mut Random,
     ) -> Result<Node, StoreError> {
-        let options = StoreOptions { cache_bytes: 4 << 20, ..StoreOptions::default() };
+        let options = StoreOptions { cache_bytes: CACHE_BYTES, ..StoreOptions::default() };
         let store = Arc::new(Store::open_backend(disk, params, &options)?);
         let config = Config {
             reward_to: mines.then(|| reward_account(number)),

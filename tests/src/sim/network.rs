@@ -35,9 +35,9 @@ impl World {
         self.at(time + delay, Event::Dialled { host: number, start, address });
     }
 
-    /// What lies between two hosts.
+    /// What lies from one host to another.
     fn path(&self, a: usize, b: usize) -> Path {
-        let path = Path::between(&self.hosts[a].access, &self.hosts[b].access);
+        let path = self.setup.regions.path(&self.hosts[a].access, &self.hosts[b].access);
         match self.latencies.get(&(a.min(b), a.max(b))) {
             Some(latency) => Path { latency: *latency, ..path },
             None => path,
@@ -68,6 +68,8 @@ impl World {
             self.sequence += 1;
             let connection = Connection { number: self.sequence, pipes: Default::default(), blocked_since: None };
             self.connections.insert(key, connection);
+            self.hosts[dialler].neighbours.insert(listener);
+            self.hosts[listener].neighbours.insert(dialler);
             self.trace.note(self.now, dialler, Kind::Opened, &(listener as u64).to_le_bytes());
         }
         let (address, from) = (self.hosts[listener].address, self.hosts[dialler].address.ip());
@@ -98,6 +100,7 @@ impl World {
         }
         self.trace.note(self.now, key.0, Kind::Closed, &(key.1 as u64).to_le_bytes());
         for (end, other) in [key, (key.1, key.0)] {
+            self.hosts[end].neighbours.remove(&other);
             self.hosts[end].router.left(other);
             if let Some(node) = self.hosts[end].node_mut() {
                 node.incoming.retain(|_, (peer, _)| *peer != other);
@@ -168,24 +171,25 @@ impl World {
             pipe.held.push(packet);
             return None;
         }
-        let arrival = pipe.arrival(time, &packet, &path, &mut self.links);
+        let bytes = packet.weighted_bytes(self.setup.weight, &self.params);
+        let arrival = pipe.arrival(time, bytes, &path, &mut self.hosts[from].uplink, &mut self.links);
         let connection = connection.number;
-        self.at(arrival, Event::Arrive { from, to, connection, packet });
+        self.at(arrival, Event::Arrive { from, to, connection, packet, bytes });
         Some(arrival)
     }
 
-    pub(super) fn arrive(&mut self, from: usize, to: usize, connection: u64, packet: Packet) {
+    pub(super) fn arrive(&mut self, from: usize, to: usize, connection: u64, packet: Packet, bytes: u64) {
         let key = (from.min(to), from.max(to));
         if self.connections.get(&key).is_none_or(|known| known.number != connection) {
             return;
         }
-        let detail = [(from as u64).to_le_bytes(), packet.wire_bytes().to_le_bytes()].concat();
+        let detail = [(from as u64).to_le_bytes(), bytes.to_le_bytes()].concat();
         self.trace.note(self.now, to, Kind::Arrived, &detail);
         if let Some(arrived) = &mut self.arrived {
             arrived.push(packet.clone());
         }
         self.counts.messages += 1;
-        self.counts.bytes += packet.wire_bytes();
+        self.counts.bytes += bytes;
         match packet {
             Packet::Request(id, bytes) => match Request::from_bytes(&bytes, &self.params) {
                 Ok(request) => self.requested(from, to, id, request),
@@ -251,7 +255,16 @@ impl World {
         self.effects(number, effects, time);
     }
 
-    /// Tells a host of some that its peers know, and one of everybody's bootstrap hosts.
+    /// Whom a host without peers finds: everybody knows two hosts, and in large networks one more for every 32.
+    fn bootstrap_hosts(&mut self, number: usize) -> Vec<usize> {
+        let count = self.hosts.len().min(2.max(self.hosts.len() / 32));
+        let mut known: Vec<usize> = (0..count).filter(|other| *other != number).collect();
+        self.random.shuffle(&mut known);
+        known.truncate(4);
+        known
+    }
+
+    /// Tells a host of some that its peers know, or of bootstrap hosts.
     pub(super) fn discover(&mut self, number: usize) {
         let start = self.hosts[number].starts;
         let again = self.now + self.random.between(30 * SECOND, 60 * SECOND);
@@ -259,22 +272,15 @@ impl World {
         if !self.discovery {
             return;
         }
-        let neighbours = |of: usize| {
-            let ends = self.connections.keys().filter_map(move |(a, b)| match of {
-                of if of == *a => Some(*b),
-                of if of == *b => Some(*a),
-                _ => None,
-            });
-            ends.collect::<Vec<usize>>()
-        };
-        let mut known: Vec<usize> = neighbours(number).into_iter().flat_map(neighbours).collect();
+        let theirs = |peer: &usize| self.hosts[*peer].neighbours.iter().copied();
+        let mut known: Vec<usize> = self.hosts[number].neighbours.iter().flat_map(theirs).collect();
         known.retain(|other| *other != number && !self.hosts[*other].is_scripted());
         known.sort_unstable();
         known.dedup();
         self.random.shuffle(&mut known);
         known.truncate(4);
         if known.is_empty() {
-            known = [0, 1].into_iter().filter(|other| *other != number && *other < self.hosts.len()).collect();
+            known = self.bootstrap_hosts(number);
         }
         if let Some((victim, others)) = &self.eclipsed
             && *victim == number

@@ -8,6 +8,7 @@ use super::checkers::Report;
 use super::faults::Fault;
 use super::gossip::Router;
 use super::host::{Node, Program};
+use super::link::Uplink;
 use super::trace::Kind;
 use super::world::{Event, World};
 use super::{MINUTE, MS, SECOND};
@@ -34,6 +35,7 @@ impl World {
         let (height, work) = (node.engine.tip().height, node.engine.tip().work);
         host.program = Program::Node(Box::new(node));
         host.router = Router::new();
+        host.uplink = Uplink::default();
         let start = host.starts;
         self.trace.note(self.now, number, Kind::Start, &work.to_le_bytes());
         self.report(Report::Restarted { host: number, height, work });
@@ -124,10 +126,8 @@ impl World {
     }
 
     pub(super) fn disconnect_all(&mut self, number: usize) {
-        let keys: Vec<(usize, usize)> =
-            self.connections.keys().filter(|(a, b)| *a == number || *b == number).copied().collect();
-        for (a, b) in keys {
-            self.close(a, b);
+        for other in self.hosts[number].neighbours.clone() {
+            self.close(number, other);
         }
     }
 }

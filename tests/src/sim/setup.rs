@@ -10,6 +10,7 @@ use drystone_core::params::{Allocation, ChainKind, ChainParams};
 use drystone_core::pow::Work;
 
 use super::faults::Fault;
+use super::link::{CLOUDS, Regions};
 use super::{MINUTE, MS, SECOND};
 
 /// Accounts that genesis funds and that pay each other.
@@ -168,6 +169,13 @@ pub struct Setup {
     pub minimum_work: Work,
     /// How long after genesis the run begins, in milliseconds: late enough that no clock is before genesis.
     pub age_ms: u64,
+    /// How many real transactions each simulated one stands for, on links and in the cost of work: so blocks are as large as
+    /// real ones and are not built. The engine does not know: where its patience depends on sizes, it goes by the small ones.
+    pub weight: u64,
+    /// Where hosts are.
+    pub regions: &'static Regions,
+    /// Whether hosts tell each other of payments. Where not, each has those that it is given, and those of blocks.
+    pub relays_payments: bool,
 }
 
 impl Setup {
@@ -175,8 +183,22 @@ impl Setup {
     pub fn new(seed: u64, hosts: usize, duration: u64, faults: Faults) -> Setup {
         let miners = hosts.div_ceil(2);
         let (params, minimum_work, payment_every) = (params(), Work::ZERO, 30 * SECOND);
-        let (schedule, age_ms) = (None, 3_600_000);
-        Setup { seed, hosts, duration, faults, schedule, params, payment_every, miners, minimum_work, age_ms }
+        let (schedule, age_ms, weight, regions, relays_payments) = (None, 3_600_000, 1, &CLOUDS, true);
+        Setup {
+            seed,
+            hosts,
+            duration,
+            faults,
+            schedule,
+            params,
+            payment_every,
+            miners,
+            minimum_work,
+            age_ms,
+            weight,
+            regions,
+            relays_payments,
+        }
     }
 
     /// How long everything may take to agree once faults have stopped: connections are dialled anew within seconds, statuses

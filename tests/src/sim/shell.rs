@@ -9,7 +9,7 @@ use drystone_core::block::Block;
 use drystone_core::pow::CompactTarget;
 use drystone_core::validation::check_header;
 use drystone_node::engine::message::{ChainEvent, Input, JobId, NetEvent, Output, PeerEvent};
-use drystone_node::engine::wire::Response;
+use drystone_node::engine::wire::{Gossip, Request, Response};
 use drystone_node::engine::work::Job;
 use drystone_node::store::StoreError;
 
@@ -86,7 +86,7 @@ impl World {
     }
 
     pub(super) fn call(&mut self, number: usize, now_ms: u64, input: Input) {
-        let cost = super::cost::of_input(&input);
+        let cost = super::cost::of_input(&input, self.setup.weight);
         self.deviate(number, self.now, |deviant, node| {
             deviant.hear(node, &input);
             Vec::new()
@@ -102,7 +102,7 @@ impl World {
         let Some(node) = self.hosts[number].node_mut() else { return };
         let steps = node.engine.steps() - std::mem::replace(&mut node.steps, node.engine.steps());
         let (tip, bytes) = (*node.engine.tip(), peer.map(|peer| (peer, node.engine.peer_bytes(&peer))));
-        let cost = cost + super::cost::of_outputs(&outputs);
+        let cost = cost + super::cost::of_outputs(&outputs, self.setup.weight);
         let done = self.now + cost;
         node.busy_until = done;
         self.report(Report::Called { host: number, steps });
@@ -180,6 +180,11 @@ impl World {
             }
             Output::Dial(address) => self.dial(number, address, time),
             Output::Disconnect { peer, reason } => self.hang_up(number, peer.0, &reason),
+            Output::Publish(Gossip::Transactions(_)) if !self.setup.relays_payments => {}
+            Output::Request { peer, id, request: Request::Reconcile(_) } if !self.setup.relays_payments => {
+                let event = PeerEvent::Response { id, response: Response::Reconcile(Vec::new()) };
+                self.give(number, Input::Peer { peer, event });
+            }
             Output::Request { peer, id, request } => {
                 let packet = Packet::Request(id, request.to_bytes().into());
                 self.send(number, number_of(&peer.0), packet, time);
@@ -211,7 +216,7 @@ impl World {
     pub(super) fn work(&mut self, number: usize, id: JobId, job: Job, time: u64) {
         let start = self.hosts[number].starts;
         let Some(node) = self.hosts[number].node_mut() else { return };
-        let cost = super::cost::of_job(&job);
+        let cost = super::cost::of_job(&job, self.setup.weight);
         let worker = node.workers.iter_mut().min().expect("there are workers");
         *worker = (*worker).max(time) + cost;
         let at = *worker;
@@ -293,6 +298,9 @@ impl World {
             header.nonce = header.nonce.wrapping_add(1);
         }
         self.counts.mined += 1;
+        if let Some(found) = &mut self.found {
+            found.push((self.now, number, header.hash()));
+        }
         self.give(number, Input::Mined { epoch, time: header.time, nonce: header.nonce });
     }
 }

@@ -15,7 +15,7 @@ use super::deviant::Deviant;
 use super::faults::Fault;
 use super::gossip::Router;
 use super::host::{Host, Program, address_of, id_of};
-use super::link::{Access, Packet};
+use super::link::{Access, Packet, Uplink};
 use super::network::Connection;
 use super::report::Counts;
 use super::script::Script;
@@ -46,6 +46,8 @@ pub enum Event {
         connection: u64,
         /// The message.
         packet: Packet,
+        /// Its length on the wire, by the run's weight.
+        bytes: u64,
     },
     /// A job is done.
     Done {
@@ -151,6 +153,8 @@ pub struct World {
     pub eclipsed: Option<(usize, Range<usize>)>,
     /// One-way latencies in microseconds between hosts, the lower number first, where they are not their regions'.
     pub latencies: BTreeMap<(usize, usize), u64>,
+    /// Which blocks hosts have mined: (time in µs, host, block). Kept where a test asks for it.
+    pub found: Option<Vec<(u64, usize, BlockHash)>>,
     /// Which blocks hosts have connected: (time in µs, host, block). Kept where a test asks for it.
     pub connected: Option<Vec<(u64, usize, BlockHash)>>,
     /// What arrived anywhere. Kept where a test asks for it.
@@ -181,6 +185,7 @@ impl World {
             discovery: true,
             eclipsed: None,
             latencies: BTreeMap::new(),
+            found: None,
             connected: None,
             arrived: None,
             params,
@@ -198,11 +203,7 @@ impl World {
         let all: u64 = shares.iter().sum();
         shares.iter_mut().for_each(|share| *share = *share * 1_000 / all);
         for number in 0..world.setup.hosts {
-            let access = Access {
-                region: access.below(5) as usize,
-                rate: *access.pick(&[1_000_000, 2_500_000, 12_500_000]),
-                loss: 0,
-            };
+            let access = world.setup.regions.draw(&mut access);
             let share = shares.get(number).copied().unwrap_or(0);
             world.add_host(share, access);
         }
@@ -259,6 +260,8 @@ impl World {
             skew_ms: 0,
             share,
             access,
+            uplink: Uplink::default(),
+            neighbours: BTreeSet::new(),
             router: Router::new(),
             cut_by: None,
             crashed_at: None,
@@ -304,7 +307,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Wake { host, start } if self.is_current(host, start) => self.wake(host),
-            Event::Arrive { from, to, connection, packet } => self.arrive(from, to, connection, packet),
+            Event::Arrive { from, to, connection, packet, bytes } => self.arrive(from, to, connection, packet, bytes),
             Event::Done { host, start, id, done } if self.is_current(host, start) => {
                 self.give(host, Input::Done { id, done });
             }
