@@ -1,6 +1,7 @@
 //! Published results: what the rules and the simulator say about a network that somebody might run, as figures.
 
 pub mod difficulty;
+pub mod network;
 pub mod plot;
 pub mod spend;
 
