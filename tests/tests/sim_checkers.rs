@@ -24,6 +24,13 @@ fn world() -> World {
     World::new(Setup::new(0xc4ec, 4, 20 * MINUTE, Faults::NONE))
 }
 
+/// The same with one node more, an engine whose words are changed on their way out.
+fn world_with_a_liar() -> (World, usize) {
+    let world = World::new(Setup::new(0xc4ec, 4, 20 * MINUTE, Faults { lie: true, ..Faults::NONE }));
+    let liar = world.hosts.len() - 1;
+    (world, liar)
+}
+
 /// A run in which what the faulty host reports goes through `plant` first.
 fn run_with(mut plant: impl FnMut(&mut Report) + 'static) -> Outcome {
     let mut world = world();
@@ -143,6 +150,24 @@ fn bans_finds_honest_hosts_that_ban_each_other() {
     let garbled = PeerEvent::Offence(Offence::Undecodable(DecodeError::NotCanonical));
     world.give(FAULTY, Input::Peer { peer: id_of(1), event: garbled });
     assert_found(&world.run(None), "bans");
+}
+
+#[test]
+fn bans_finds_an_adversary_whose_engine_bans_an_honest_host() {
+    let (mut world, liar) = world_with_a_liar();
+    world.run_until(5 * MINUTE);
+    let garbled = PeerEvent::Offence(Offence::Undecodable(DecodeError::NotCanonical));
+    world.give(liar, Input::Peer { peer: id_of(1), event: garbled });
+    assert_found(&world.run(None), "bans");
+}
+
+#[test]
+fn liveness_finds_a_former_adversary_that_stays_apart() {
+    let (mut world, liar) = world_with_a_liar();
+    world.run_until(world.setup.duration);
+    world.apply_fault(Fault::Split(vec![liar]));
+    world.settle(None);
+    assert_found(&world.reckon(), "liveness");
 }
 
 #[test]

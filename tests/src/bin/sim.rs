@@ -46,7 +46,8 @@ struct Run {
     /// Run what this file says instead: lines `seed`, `nodes`, `minutes`, `faults`, `payments`, and `at MS FAULT`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "hours", "seed", "seeds", "faults"])]
     scenario: Option<PathBuf>,
-    /// Where a seed fails, look for the smallest scenario that still does, and write it to this file.
+    /// Where a seed fails, look for the smallest scenario that still does, and write it to this file; of several seeds each to
+    /// its own, FILE.SEED.
     #[arg(long, value_name = "FILE")]
     shrink: Option<PathBuf>,
     /// Stop at this virtual millisecond.
@@ -112,13 +113,22 @@ fn read(path: &Path) -> Result<Setup, String> {
     setup.map_err(|error| format!("cannot use the scenario {}: {error}; next: drystone-sim run --help", path.display()))
 }
 
+/// Where the shrunk scenario of a seed goes: seeds that run beside each other do not overwrite each other's.
+fn shrunk_path(path: &Path, seeds: u64, seed: u64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    if seeds > 1 {
+        name.push(format!(".{seed:x}"));
+    }
+    name.into()
+}
+
 /// Shrinks a failing run and writes what is left.
 fn shrink_to(path: &Path, setup: &Setup) {
     let mut runs = 0;
     let shrunk = shrink(setup.clone(), |candidate| {
         runs += 1;
         let violation = World::new(candidate.clone()).run(None).violation;
-        eprint!("\rshrinking: {runs} runs");
+        eprint!("\rshrinking seed {:x}: {runs} runs", setup.seed);
         violation
     });
     match shrunk.map(|(setup, violation)| fs::write(path, explained(&setup, &violation))) {
@@ -155,7 +165,7 @@ fn run_setup(run: &Run, setup: &Setup) -> bool {
             violation.at_ms + 1,
         );
         if let Some(path) = &run.shrink {
-            shrink_to(path, setup);
+            shrink_to(&shrunk_path(path, run.seeds, setup.seed), setup);
         }
     }
     outcome.violation.is_none()
@@ -220,4 +230,17 @@ fn summary(outcome: &Outcome, wall: Duration) -> String {
         ("wall time", format!("{:.1} s", wall.as_secs_f64())),
     ];
     rows.into_iter().map(|(name, value)| format!("{name:<17} {value}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_several_seeds_has_a_file_of_its_own() {
+        let path = |seeds, seed| shrunk_path(Path::new("runs/small.txt"), seeds, seed);
+        assert_eq!(path(1, 0x5eed), Path::new("runs/small.txt"));
+        assert_eq!(path(2, 0x5eed), Path::new("runs/small.txt.5eed"));
+        assert_ne!(path(2, 0x5eed), path(2, 0x5eee));
+    }
 }

@@ -83,7 +83,7 @@ pub enum Report {
         /// How much it holds.
         bytes: usize,
     },
-    /// It counted points against another honest host.
+    /// It counted points against an honest host.
     Penalty {
         /// The host.
         host: usize,
@@ -94,7 +94,7 @@ pub enum Report {
         /// How many.
         points: u32,
     },
-    /// It banned another honest host.
+    /// It banned an honest host.
     Banned {
         /// The host.
         host: usize,
@@ -242,7 +242,7 @@ fn bounded(peer: usize, bytes: usize, most: usize) -> Verdict {
     if bytes <= most { Ok(()) } else { Err(("memory", format!("peer {peer} holds {bytes} bytes of at most {most}"))) }
 }
 
-/// *bans:* no honest host bans another.
+/// *bans:* no engine bans an honest host, whether or not its own words are changed on their way out.
 fn no_ban(banned: bool, other: usize, offence: &Offence) -> Verdict {
     if banned { Err(("bans", format!("honest host {other} is banned: {offence}"))) } else { Ok(()) }
 }

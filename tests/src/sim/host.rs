@@ -195,6 +195,11 @@ impl Host {
         matches!(self.program, Program::Script(_))
     }
 
+    /// Whether it is to have what others have: it was always honest, or is an engine that nobody departs from any more.
+    pub fn follows(&self) -> bool {
+        self.honest || (self.node().is_some() && self.deviant.is_none())
+    }
+
     /// Its engine, if one runs and nobody departs from it.
     pub fn honest_node(&self) -> Option<&Node> {
         self.node().filter(|_| self.honest)

@@ -116,10 +116,10 @@ impl World {
     pub(super) fn hang_up(&mut self, number: usize, peer: [u8; 32], reason: &DisconnectReason) {
         let other = number_of(&peer);
         if let DisconnectReason::Banned(offence) = reason {
-            if !self.hosts[other].honest {
-                self.counts.bans += 1;
-            } else if self.hosts[number].honest {
+            if self.hosts[other].honest {
                 self.report(Report::Banned { host: number, other, offence: offence.clone() });
+            } else {
+                self.counts.bans += 1;
             }
         }
         self.close(number, other);

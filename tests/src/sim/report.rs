@@ -38,7 +38,7 @@ pub struct Counts {
     pub perished: u64,
     /// Blocks that hosts found invalid when they met the state.
     pub invalidated: u64,
-    /// Bans of hostile hosts.
+    /// Bans of adversaries.
     pub bans: u64,
     /// Power cuts.
     pub crashes: u64,
@@ -48,7 +48,7 @@ pub struct Counts {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Penalties of honest hosts against honest hosts, below a ban.
+    /// Penalties against honest hosts, below a ban.
     pub penalties: u64,
     /// The most memory that one peer held at one host, in bytes.
     pub peer_bytes: u64,

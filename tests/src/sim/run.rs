@@ -51,11 +51,11 @@ impl World {
         None
     }
 
-    /// Whether all hosts run and have one tip.
+    /// Whether all hosts that follow the protocol run and have one tip.
     pub fn agree(&self) -> bool {
         let tip = |host: &Host| host.node().map(|node| node.engine.tip().hash);
-        let honest: Vec<_> = self.hosts.iter().filter(|host| host.honest).map(tip).collect();
-        honest[0].is_some() && honest.windows(2).all(|pair| pair[0] == pair[1])
+        let tips: Vec<_> = self.hosts.iter().filter(|host| host.follows()).map(tip).collect();
+        tips[0].is_some() && tips.windows(2).all(|pair| pair[0] == pair[1])
     }
 
     /// Holds every state against a replay and accounts for every payment.
@@ -105,9 +105,9 @@ impl World {
         }
     }
 
-    /// *bans:* at the end no honest host's address is banned at another, for whatever reason that was not told.
+    /// *bans:* at the end no honest host's address is banned anywhere, for whatever reason that was not told.
     fn look_for_bans(&mut self) {
-        for host in self.honest() {
+        for host in self.running() {
             let now = self.clock_ms(host);
             for other in self.honest() {
                 let address = self.hosts[other].address.ip();

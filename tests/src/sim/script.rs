@@ -91,10 +91,7 @@ impl World {
                 }
                 self.send(number, other, Packet::Response(id, bytes.into()), now);
             }
-            Act::Gossip(other, gossip) => {
-                let frame = Frame::publish(gossip.topic(), gossip.to_bytes().into());
-                self.send(number, other, Packet::Gossip(frame), now);
-            }
+            Act::Gossip(other, gossip) => self.gossip_to(number, other, &gossip, now),
             Act::Send(other, packet) => drop(self.send(number, other, packet, now)),
             Act::Move(address) => self.hosts[number].address = address,
             Act::Wait(time) => {
@@ -103,5 +100,11 @@ impl World {
             }
             Act::Hang(other) => self.close(number, other),
         }
+    }
+
+    /// Sends gossip to one host at a time, as one of its mesh does.
+    pub(super) fn gossip_to(&mut self, number: usize, other: usize, gossip: &Gossip, time: u64) {
+        let frame = Frame::publish(gossip.topic(), gossip.to_bytes().into());
+        self.send(number, other, Packet::Gossip(frame), time);
     }
 }

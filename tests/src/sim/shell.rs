@@ -18,7 +18,6 @@ use super::checkers::Report;
 use super::deviant::{Deviant, Say, highest_bits};
 use super::host::{INBOX, Node, Program, number_of};
 use super::link::Packet;
-use super::script::Act;
 use super::trace::Kind;
 use super::world::{Event, World};
 
@@ -139,7 +138,7 @@ impl World {
         for said in speak(&mut **deviant, node) {
             match said {
                 Say::Output(output) => self.execute(number, output, time),
-                Say::To(peer, gossip) => self.act(number, Act::Gossip(peer, gossip)),
+                Say::To(peer, gossip) => self.gossip_to(number, peer, &gossip, time),
             }
         }
     }
@@ -266,7 +265,7 @@ impl World {
     pub(super) fn net_event(&mut self, number: usize, event: NetEvent) {
         if let NetEvent::Penalty { peer, offence, points } = &event {
             let other = number_of(&peer.0);
-            if self.hosts[number].honest && self.hosts[other].honest {
+            if self.hosts[other].honest {
                 self.counts.penalties += 1;
                 let (offence, points) = (offence.clone(), *points);
                 self.report(Report::Penalty { host: number, other, offence, points });
