@@ -66,7 +66,7 @@ fn validity_finds_a_block_that_breaks_a_rule() {
 fn validity_finds_a_valid_block_that_is_refused() {
     let outcome = run_with(|report| {
         if let Report::Called { host: FAULTY, .. } = report {
-            let hash = drystone_tests::sim::setup::params().chain_id();
+            let hash = drystone_tests::sim::setup::network_params().chain_id();
             let what = "refused for no reason".into();
             *report = Report::Refused { host: FAULTY, height: 0, hash, block: None, what };
         }
@@ -136,7 +136,7 @@ fn steps_finds_a_call_that_takes_two_blocks() {
 fn memory_finds_a_peer_that_holds_too_much() {
     let outcome = run_with(|report| {
         if let Report::PeerBytes { host: FAULTY, bytes, .. } = report {
-            *bytes += peer_bytes(drystone_tests::sim::setup::params().max_block_bytes);
+            *bytes += peer_bytes(drystone_tests::sim::setup::network_params().max_block_bytes);
         }
     });
     assert_found(&outcome, "memory");

@@ -21,6 +21,7 @@ use super::engine::{JOBS_WAIT, Step, UNSETTLED};
 use crate::random::Random;
 use crate::sim::gossip::Frame;
 use crate::sim::link::Packet;
+use crate::sim::setup::params;
 use crate::sim::{Faults, MINUTE, Setup, World};
 use crate::vectors::Hex;
 
@@ -222,7 +223,7 @@ fn requests() -> Vec<Vec<u8>> {
 /// What a network of four hosts said in two hours with faults, a few messages of each kind.
 fn messages() -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     let faults = Faults { partition: true, churn: true, ..Faults::NONE };
-    let mut world = World::new(Setup { miners: 4, ..Setup::new(0x5eed, 4, 120 * MINUTE, faults) });
+    let mut world = World::new(Setup { miners: 4, params: params(), ..Setup::new(0x5eed, 4, 120 * MINUTE, faults) });
     world.arrived = Some(Vec::new());
     world.run_until(120 * MINUTE);
     let mut kinds: BTreeMap<(&'static str, u32), Vec<Vec<u8>>> = BTreeMap::new();

@@ -6,7 +6,7 @@ use super::deviant::{Deviant, Equivocating, Hopping, Lying, Misdating, Selfish, 
 use super::host::reward_account;
 use super::hostile::Hostile;
 use super::link::Access;
-use super::setup::SPAMMER;
+use super::setup::{SPAMMER, WITHHOLDER};
 use super::sybil::{Eclipse, HeaderSpam, PaymentSpam};
 use super::world::World;
 use crate::random::Random;
@@ -38,8 +38,11 @@ impl World {
         }
         type Make = fn(&World, Random) -> Box<dyn Deviant>;
         let deviants: [(bool, u64, Make); 6] = [
-            (faults.selfish, SELFISH, |world, _| Box::new(Selfish::new(own(world)))),
-            (faults.withhold, OTHERS, |world, _| Box::new(Withholding::new(own(world)))),
+            (faults.selfish, SELFISH, |world, _| Box::new(Selfish::new(own(world), world.setup.params.clone()))),
+            (faults.withhold, OTHERS, |world, _| {
+                let (params, key) = (world.setup.params.clone(), SecretKey::dev(WITHHOLDER));
+                Box::new(Withholding::new(own(world), params, key))
+            }),
             (faults.equivocate, OTHERS, |world, _| Box::new(Equivocating::new(own(world), world.setup.params.clone()))),
             (faults.misdate, OTHERS, |world, random| Box::new(Misdating::new(world.setup.params.max_future, random))),
             (faults.hop, OTHERS, |_, _| Box::new(Hopping::default())),

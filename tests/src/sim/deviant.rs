@@ -3,13 +3,20 @@
 //! Such a node syncs, validates and builds valid blocks as any other does, so what it says gets past every check that an
 //! honest node's words get past. When the faults of a run end, it says what it has kept back and is honest from then on.
 
-use drystone_core::block::{Block, Body, Header};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use drystone_core::amount::Amount;
+use drystone_core::block::{Block, Header};
 use drystone_core::hash::{BlockHash, StateRoot};
-use drystone_core::key::AccountId;
+use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::params::ChainParams;
-use drystone_core::pow::CompactTarget;
-use drystone_core::validation::check_header;
-use drystone_node::engine::message::{Input, Output, PeerEvent};
+use drystone_core::pow::{CompactTarget, Work};
+use drystone_core::transaction::{Memo, TransactionBody};
+use drystone_core::validation::{CheckedTransaction, check_header, check_transaction};
+use drystone_node::engine::mempool::AccountReader;
+use drystone_node::engine::message::{Input, Origin, Output, PeerEvent, RequestId, Token};
 use drystone_node::engine::wire::{Announcement, Gossip, Request, Response, Status, announce};
 use drystone_node::store::HeaderRecord;
 
@@ -22,6 +29,8 @@ pub enum Say {
     Output(Output),
     /// Gossip for one peer alone.
     To(usize, Gossip),
+    /// Nothing to others, but something for its own engine.
+    Input(Input),
 }
 
 /// Where a node departs from its engine.
@@ -39,14 +48,14 @@ pub trait Deviant {
         Vec::new()
     }
 
-    /// Whether to mine at this difficulty.
-    fn mines(&mut self, _bits: CompactTarget) -> bool {
+    /// Whether to mine at this difficulty from a time on, in virtual microseconds.
+    fn mines(&mut self, _bits: CompactTarget, _now: u64) -> bool {
         true
     }
 
-    /// The time in Unix milliseconds of a block that is found `now` and may not be before `earliest`.
-    fn date(&mut self, earliest: u64, now: u64) -> u64 {
-        earliest.max(now)
+    /// The time in Unix milliseconds of a block that is found `now`, on a parent with the time `parent`.
+    fn date(&mut self, parent: u64, now: u64) -> u64 {
+        now.max(parent + 1)
     }
 
     /// What is said at the end.
@@ -84,60 +93,187 @@ fn own_block<'a>(output: &'a Output, own: &AccountId) -> Option<&'a Announcement
     }
 }
 
+/// The end of a chain.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    height: u64,
+    work: Work,
+}
+
+/// What a selfish miner did, and how its races ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Races {
+    /// Blocks that it kept back, each for a while at least.
+    pub hidden: u64,
+    /// Races: its branch and one of others are equally long, and both known. A block of its own that comes too late to be kept
+    /// back begins one as well.
+    pub begun: u64,
+    /// Of those, won: six blocks later its block is on the main chain.
+    pub won: u64,
+    /// Of those, won because another miner found the next block on its block. Over this and the races that were not won, that is
+    /// the part γ of the others' hash rate that its branch has in a race.
+    pub helped: u64,
+}
+
 /// Selfish mining (Eyal and Sirer, "Majority is not Enough: Bitcoin Mining is Vulnerable", 2014): blocks are kept back and shown
 /// when others find theirs, so that the others' work is lost.
+///
+/// *Specification.* Algorithm 1 of the paper, with the lead as the difference of two lengths: its own branch's, and the best
+/// chain's that anybody else knows of. When it finds a block in a race it shows it; else it keeps it back. When others find one,
+/// at a lead of 0 it goes over to them, at 1 it shows its block and races, at 2 it shows everything, and above that the first
+/// block that is not shown. Others' blocks count from the header on: its engine keeps none with less work than its own branch.
+/// Where the chain of others grows by several blocks at once, the lead that is left decides.
 pub struct Selfish {
     own: AccountId,
-    /// Blocks that nobody knows of, with their heights, each the child of the one before.
-    hidden: Vec<(u64, Announcement)>,
-    /// The height of the longest chain of others.
-    public: u64,
-    /// That height when the node last acted on it.
+    params: ChainParams,
+    /// Blocks that nobody knows of, each the child of the one before.
+    hidden: Vec<(Head, Announcement)>,
+    /// The best chain that others know of; and its height when the node last acted on it.
+    public: Head,
     seen: u64,
+    /// The headers that it heard of, as far as they are near the best.
+    heard: BTreeMap<BlockHash, Head>,
     /// Its branch and one of others are equally long, and both known.
     racing: bool,
-    /// How often it came to a race.
-    pub races: u64,
+    /// Its blocks of races that are not six blocks old.
+    undecided: Vec<(u64, BlockHash)>,
+    /// The blocks whose bodies it is asked for.
+    asked: BTreeMap<RequestId, Vec<BlockHash>>,
+    races: Rc<Cell<Races>>,
 }
+
+/// Blocks on top of a race's after which it counts as decided, and for which headers beside the best chain are remembered.
+const DECIDED: u64 = 6;
+const NEAR: u64 = 100;
 
 impl Selfish {
     /// A miner whose rewards go to `own`.
-    pub fn new(own: AccountId) -> Selfish {
-        Selfish { own, hidden: Vec::new(), public: 0, seen: 0, racing: false, races: 0 }
+    pub fn new(own: AccountId, params: ChainParams) -> Selfish {
+        Selfish {
+            own,
+            params,
+            hidden: Vec::new(),
+            public: Head::default(),
+            seen: 0,
+            heard: BTreeMap::new(),
+            racing: false,
+            undecided: Vec::new(),
+            asked: BTreeMap::new(),
+            races: Rc::default(),
+        }
+    }
+
+    /// How its races went, to look at later.
+    pub fn races(&self) -> Rc<Cell<Races>> {
+        Rc::clone(&self.races)
     }
 
     fn hides(&self, hash: &BlockHash) -> bool {
         self.hidden.iter().any(|(_, block)| block.header.hash() == *hash)
     }
 
+    /// The place of a header whose parent it knows, if there is work in it.
+    fn place(&self, node: &Node, header: &Header) -> Option<Head> {
+        let work = check_header(*header, &self.params).ok()?.work();
+        let stored = || record(node, &header.prev_hash).map(|parent| Head { height: parent.height, work: parent.work });
+        let parent = self.heard.get(&header.prev_hash).copied().or_else(stored)?;
+        Some(Head { height: parent.height + 1, work: parent.work + work })
+    }
+
+    /// Hears of a header of others.
+    fn learn(&mut self, node: &Node, header: &Header) {
+        let Some(head) = self.place(node, header) else { return };
+        self.heard.insert(header.hash(), head);
+        if head.work > self.public.work {
+            self.public = head;
+            self.heard.retain(|_, other| other.height + NEAR > head.height);
+        }
+    }
+
+    /// Finds a block, and shows it or not.
+    fn find(&mut self, node: &Node, block: &Announcement) -> Vec<Say> {
+        let Some(head) = self.place(node, &block.header) else { return Vec::new() };
+        self.hidden.push((head, block.clone()));
+        if self.racing {
+            // It wins the race.
+            self.racing = false;
+            return self.show_all();
+        }
+        if head.height <= self.public.height {
+            // Others were quicker.
+            return self.race();
+        }
+        self.count(|races| races.hidden += 1);
+        Vec::new()
+    }
+
     /// Shows hidden blocks up to a height.
     fn show(&mut self, height: u64) -> Vec<Say> {
-        let shown = self.hidden.iter().take_while(|(at, _)| *at <= height).count();
+        let shown = self.hidden.iter().take_while(|(head, _)| head.height <= height).count();
         self.hidden.drain(..shown).map(|(_, block)| Say::Output(Output::Publish(Gossip::Block(block)))).collect()
+    }
+
+    /// Shows everything: from now on it is what others know of, too.
+    fn show_all(&mut self) -> Vec<Say> {
+        if let Some((head, _)) = self.hidden.last().filter(|(head, _)| head.work > self.public.work) {
+            (self.public, self.seen) = (*head, head.height);
+        }
+        self.show(u64::MAX)
+    }
+
+    /// Shows everything beside a branch of others that is as long.
+    fn race(&mut self) -> Vec<Say> {
+        if let Some((head, block)) = self.hidden.last() {
+            self.racing = true;
+            self.undecided.push((head.height, block.header.hash()));
+            self.count(|races| races.begun += 1);
+        }
+        self.show_all()
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Races)) {
+        let mut races = self.races.get();
+        count(&mut races);
+        self.races.set(races);
+    }
+
+    /// Counts the races that are over.
+    fn decide(&mut self, node: &Node) {
+        let (snapshot, tip) = (node.engine.snapshot(), node.engine.tip().height);
+        let main = |height| snapshot.main_hash(height).ok().flatten();
+        let decided: Vec<(u64, BlockHash)> =
+            self.undecided.extract_if(.., |(height, _)| *height + DECIDED <= tip).collect();
+        for (height, _) in decided.into_iter().filter(|(height, hash)| main(*height) == Some(*hash)) {
+            let next = main(height + 1).and_then(|next| snapshot.body(&next).ok().flatten());
+            let helped = next.is_some_and(|body| body.reward_to != self.own);
+            self.count(|races| {
+                races.won += 1;
+                races.helped += u64::from(helped);
+            });
+        }
     }
 }
 
 impl Deviant for Selfish {
     fn hear(&mut self, node: &Node, input: &Input) {
-        if let Input::Peer { event: PeerEvent::Gossip { gossip: Gossip::Block(block), .. }, .. } = input
-            && block.reward_to != self.own
-            && let Some(parent) = record(node, &block.header.prev_hash)
-        {
-            self.public = self.public.max(parent.height + 1);
+        let Input::Peer { event, .. } = input else { return };
+        match event {
+            PeerEvent::Gossip { gossip: Gossip::Block(block), .. } if block.reward_to != self.own => {
+                self.learn(node, &block.header);
+            }
+            PeerEvent::Response { response: Response::Headers(headers), .. } => {
+                headers.iter().for_each(|header| self.learn(node, header));
+            }
+            PeerEvent::Request { id, request: Request::Bodies(hashes) } => {
+                self.asked.insert(*id, hashes.clone());
+            }
+            _ => {}
         }
     }
 
     fn say(&mut self, node: &Node, mut output: Output) -> Vec<Say> {
         if let Some(block) = own_block(&output, &self.own) {
-            let height = record(node, &block.header.prev_hash).map_or(0, |parent| parent.height + 1);
-            if self.racing {
-                // It wins the race.
-                self.racing = false;
-                (self.public, self.seen) = (height, height);
-                return vec![Say::Output(output)];
-            }
-            self.hidden.push((height, block.clone()));
-            return Vec::new();
+            return if self.hides(&block.header.hash()) { Vec::new() } else { self.find(node, block) };
         }
         let first = self.hidden.first().and_then(|(_, block)| record(node, &block.header.prev_hash));
         if let (Some(status), Some(shown)) = (status_in(&mut output), first)
@@ -145,19 +281,16 @@ impl Deviant for Selfish {
         {
             mask(status, &shown);
         }
-        if let Output::Respond { response, .. } = &mut output {
+        if let Output::Respond { id, response, .. } = &mut output {
+            let asked = self.asked.remove(id).unwrap_or_default();
             match response {
                 Response::Headers(headers) => {
                     let shown = headers.iter().take_while(|header| !self.hides(&header.hash())).count();
                     headers.truncate(shown);
                 }
                 Response::Bodies(bodies) => {
-                    let is_hidden = |body: &Body| {
-                        let root = body.tx_root();
-                        self.hidden.iter().any(|(_, block)| block.header.tx_root == root)
-                    };
-                    for body in bodies {
-                        body.take_if(|body| is_hidden(body));
+                    for (body, _) in bodies.iter_mut().zip(asked).filter(|(_, hash)| self.hides(hash)) {
+                        *body = None;
                     }
                 }
                 _ => {}
@@ -167,71 +300,123 @@ impl Deviant for Selfish {
     }
 
     fn add(&mut self, node: &Node) -> Vec<Say> {
-        let on_main = |(height, block): &(u64, Announcement)| {
-            node.engine.snapshot().main_hash(*height).ok().flatten() == Some(block.header.hash())
+        self.decide(node);
+        let instead = |(head, block): &(Head, Announcement)| {
+            let main = node.engine.snapshot().main_hash(head.height).ok().flatten();
+            main.is_some_and(|main| main != block.header.hash())
         };
-        if self.hidden.first().is_some_and(|first| !on_main(first)) {
+        if self.hidden.first().is_some_and(instead) {
             // The others' chain has more work, and the engine went over to it.
             self.hidden.clear();
         }
         let tip = node.engine.tip();
-        if self.hidden.is_empty() && tip.height > self.public {
-            self.public = tip.height;
+        if self.hidden.is_empty() && tip.work > self.public.work {
+            self.public = Head { height: tip.height, work: tip.work };
         }
-        if self.public <= self.seen {
+        if self.public.height <= self.seen {
             return Vec::new();
         }
-        self.seen = self.public;
+        self.seen = self.public.height;
         self.racing = false;
-        match self.hidden.last().map(|(height, _)| height.checked_sub(self.public)) {
-            // As long as theirs: it races.
-            Some(Some(0)) => {
-                self.racing = true;
-                self.races += 1;
-                self.show(u64::MAX)
-            }
-            // One ahead: it takes everything.
-            Some(Some(1)) => self.show(u64::MAX),
-            Some(Some(_)) => self.show(self.public),
+        match self.hidden.last().map(|(own, _)| own.height.checked_sub(self.public.height)) {
+            Some(Some(0)) => self.race(),
+            Some(Some(1)) => self.show_all(),
+            Some(Some(_)) => self.show(self.public.height),
+            // Theirs is longer.
             Some(None) | None => Vec::new(),
         }
     }
 
     fn end(&mut self, _node: &Node) -> Vec<Say> {
-        self.show(u64::MAX)
+        self.show_all()
     }
 }
 
-/// A miner of blocks that nobody can check: their headers are told of, their bodies are not given.
+/// What a withholding miner did not give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// Requests for transactions of announced blocks that it answered with none.
+    pub transactions: u64,
+    /// Bodies that it did not give.
+    pub bodies: u64,
+}
+
+/// A miner of blocks that nobody can check: it announces them, and gives no transaction of them and no body.
+///
+/// Its blocks hold a payment that nobody else ever sees, or others would put them together from what waits with them.
 pub struct Withholding {
     own: AccountId,
+    params: ChainParams,
+    key: SecretKey,
+    withheld: Rc<Cell<Withheld>>,
 }
 
 impl Withholding {
-    /// A miner whose rewards go to `own`.
-    pub fn new(own: AccountId) -> Withholding {
-        Withholding { own }
+    /// A miner whose rewards go to `own`, and whose payments this key makes.
+    pub fn new(own: AccountId, params: ChainParams, key: SecretKey) -> Withholding {
+        Withholding { own, params, key, withheld: Rc::default() }
+    }
+
+    /// What it did not give, to look at later.
+    pub fn withheld(&self) -> Rc<Cell<Withheld>> {
+        Rc::clone(&self.withheld)
+    }
+
+    /// The next payment to itself.
+    fn payment(&self, nonce: u64) -> CheckedTransaction {
+        let own = self.key.account();
+        let (amount, fee) = (Amount(1), Amount(10_000));
+        let body = TransactionBody { from: own, to: own, amount, fee, nonce, memo: Memo::default() };
+        let chain_id = self.params.chain_id();
+        let transaction = body.sign(&chain_id, &self.key);
+        check_transaction(transaction, self.params.rules_at(1), &chain_id).expect("it was signed just now")
     }
 }
 
 impl Deviant for Withholding {
     fn say(&mut self, _node: &Node, mut output: Output) -> Vec<Say> {
-        // An announcement of an empty block is the whole block.
-        if own_block(&output, &self.own).is_some() {
+        let own = self.key.account();
+        let mut withheld = self.withheld.get();
+        let silent = match &mut output {
+            // An announcement of an empty block is the whole block.
+            Output::Publish(Gossip::Block(block)) => block.reward_to == self.own && block.ids.is_empty(),
+            Output::Publish(Gossip::Transactions(transactions)) => {
+                transactions.retain(|transaction| transaction.body.from != own);
+                transactions.is_empty()
+            }
+            Output::Respond { response, .. } => {
+                match response {
+                    Response::Bodies(bodies) => {
+                        for body in bodies {
+                            withheld.bodies += u64::from(body.take_if(|body| body.reward_to == self.own).is_some());
+                        }
+                    }
+                    Response::BlockTransactions(transactions) => {
+                        withheld.transactions += u64::from(transactions.take().is_some());
+                    }
+                    Response::Transactions(transactions) => {
+                        transactions.retain(|transaction| transaction.body.from != own);
+                    }
+                    _ => {}
+                }
+                false
+            }
+            _ => false,
+        };
+        self.withheld.set(withheld);
+        if silent { Vec::new() } else { vec![Say::Output(output)] }
+    }
+
+    fn add(&mut self, node: &Node) -> Vec<Say> {
+        let engine = &node.engine;
+        let Ok(account) = AccountReader::account(&**engine.snapshot(), &self.key.account()) else { return Vec::new() };
+        let waits = engine.mempool().pending_nonce(&self.key.account(), account.nonce) > account.nonce;
+        let handed = node.inbox.iter().any(|input| matches!(input, Input::Transactions { .. }));
+        if waits || handed {
             return Vec::new();
         }
-        if let Output::Respond { response, .. } = &mut output {
-            match response {
-                Response::Bodies(bodies) => {
-                    for body in bodies {
-                        body.take_if(|body| body.reward_to == self.own);
-                    }
-                }
-                Response::BlockTransactions(transactions) => *transactions = None,
-                _ => {}
-            }
-        }
-        vec![Say::Output(output)]
+        let (origin, transactions) = (Origin::Rpc(Token(u64::MAX)), vec![self.payment(account.nonce)]);
+        vec![Say::Input(Input::Transactions { origin, transactions })]
     }
 }
 
@@ -247,19 +432,23 @@ impl Equivocating {
         Equivocating { own, params }
     }
 
-    fn twin(&self, block: &Announcement) -> Announcement {
+    /// The twin of a block of its own that is on its chain already.
+    fn twin(&self, node: &Node, block: &Announcement) -> Option<Announcement> {
+        let body = node.engine.snapshot().body(&block.header.hash()).ok()??;
         let mut header = Header { time: block.header.time + 1, nonce: 0, ..block.header };
         while check_header(header, &self.params).is_err() {
             header.nonce += 1;
         }
-        Announcement { header, ..block.clone() }
+        // Short ids depend on the block: the twin has others.
+        Some(announce(&Block { header, body }))
     }
 }
 
 impl Deviant for Equivocating {
     fn say(&mut self, node: &Node, output: Output) -> Vec<Say> {
         let Some(block) = own_block(&output, &self.own) else { return vec![Say::Output(output)] };
-        let (twin, peers) = (self.twin(block), node.engine.peers());
+        let Some(twin) = self.twin(node, block) else { return vec![Say::Output(output)] };
+        let peers = node.engine.peers();
         let told = |(index, block): (usize, &Announcement)| {
             let to = peers.iter().map(|peer| number_of(&peer.0)).skip(index).step_by(2);
             to.map(|peer| Say::To(peer, Gossip::Block(block.clone()))).collect::<Vec<Say>>()
@@ -271,12 +460,18 @@ impl Deviant for Equivocating {
 /// A node that says that its state is another, and its tip an old one, and tells of old blocks as if they were new.
 pub struct Lying {
     random: Random,
+    told: Rc<Cell<u64>>,
 }
 
 impl Lying {
     /// A liar with chances of its own.
     pub fn new(random: Random) -> Lying {
-        Lying { random }
+        Lying { random, told: Rc::default() }
+    }
+
+    /// How many old blocks it told of, to look at later.
+    pub fn told(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.told)
     }
 
     /// A block some way back on its chain.
@@ -313,11 +508,12 @@ impl Deviant for Lying {
             let body = node.engine.snapshot().body(&old.hash).ok()??;
             Some(announce(&Block { header: old.header, body }))
         });
+        self.told.set(self.told.get() + u64::from(block.is_some()));
         block.map(|block| Say::To(peer, Gossip::Block(block))).into_iter().collect()
     }
 }
 
-/// A miner that dates its blocks as far ahead as others bear, or as early as the rules allow.
+/// A miner that dates its blocks as far ahead as others bear, or as early as the rules allow: a millisecond after the parent.
 pub struct Misdating {
     max_future: u64,
     random: Random,
@@ -331,9 +527,31 @@ impl Misdating {
 }
 
 impl Deviant for Misdating {
-    fn date(&mut self, earliest: u64, now: u64) -> u64 {
-        // A template is dated now; what the rules allow is a millisecond after its parent, which its miner does not see.
-        if self.random.bit() { earliest.max(now) + self.max_future * 3 / 4 } else { earliest }
+    fn date(&mut self, parent: u64, now: u64) -> u64 {
+        let earliest = parent + 1;
+        if self.random.bit() { earliest.max(now + self.max_future * 3 / 4) } else { earliest }
+    }
+}
+
+/// The times that a hopping miner mined and could have mined, and the blocks that a constant hash rate finds in them: the
+/// integral of the target, in a unit of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hops {
+    /// Virtual microseconds in which it mined.
+    pub on: u64,
+    /// What its hash rate was worth in that time.
+    pub on_worth: u128,
+    /// Virtual microseconds in all.
+    pub all: u64,
+    /// What its hash rate would have been worth in all the time.
+    pub all_worth: u128,
+}
+
+impl Hops {
+    /// What a hash of its own finds, in thousandths of what a hash of those finds who mine all the time.
+    pub fn gain(&self) -> u64 {
+        let worth = self.on_worth * u128::from(self.all) * 1_000 / u128::from(self.on.max(1));
+        (worth / self.all_worth.max(1)) as u64
     }
 }
 
@@ -343,18 +561,41 @@ impl Deviant for Misdating {
 pub struct Hopping {
     /// The average of the targets of the last 64 blocks or so, by their highest 64 bits.
     average: u64,
-    last: Option<CompactTarget>,
+    /// Since when there is this target, and whether it mines.
+    last: Option<(u64, CompactTarget, bool)>,
+    hops: Rc<Cell<Hops>>,
+}
+
+impl Hopping {
+    /// When it mined, to look at later.
+    pub fn hops(&self) -> Rc<Cell<Hops>> {
+        Rc::clone(&self.hops)
+    }
+
+    fn count(&self, time: u64, bits: CompactTarget, on: bool) {
+        let (mut hops, worth) = (self.hops.get(), u128::from(highest_bits(bits) >> 16) * u128::from(time));
+        (hops.all, hops.all_worth) = (hops.all + time, hops.all_worth + worth);
+        if on {
+            (hops.on, hops.on_worth) = (hops.on + time, hops.on_worth + worth);
+        }
+        self.hops.set(hops);
+    }
 }
 
 impl Deviant for Hopping {
-    fn mines(&mut self, bits: CompactTarget) -> bool {
+    fn mines(&mut self, bits: CompactTarget, now: u64) -> bool {
         let target = highest_bits(bits);
-        match self.last.replace(bits) {
-            None => self.average = target,
-            Some(last) if last != bits => self.average = self.average - self.average / 64 + target / 64,
-            Some(_) => {}
+        if let Some((since, last, on)) = self.last {
+            self.count(now - since, last, on);
+            if last != bits {
+                self.average = self.average - self.average / 64 + target / 64;
+            }
+        } else {
+            self.average = target;
         }
-        target >= self.average
+        let mines = target >= self.average;
+        self.last = Some((now, bits, mines));
+        mines
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Host {
     pub id: PeerId,
     /// How far its clock is ahead, in milliseconds.
     pub skew_ms: i64,
-    /// Its part of the hash rate, of 1,000.
+    /// Its part of the hash rate, of which 1,000 find a block in an interval at the difficulty that the chain begins with.
     pub share: u64,
     /// Its access to the network.
     pub access: Access,

@@ -7,7 +7,7 @@ use drystone_core::amount::Amount;
 use drystone_core::genesis::dev_params;
 use drystone_core::key::SecretKey;
 use drystone_core::params::{Allocation, ChainKind, ChainParams};
-use drystone_core::pow::Work;
+use drystone_core::pow::{CompactTarget, Work};
 
 use super::faults::Fault;
 use super::link::{CLOUDS, Regions};
@@ -17,6 +17,8 @@ use super::{MINUTE, MS, SECOND};
 pub const ACCOUNTS: u8 = 24;
 /// Who pays only to fill mempools.
 pub const SPAMMER: u8 = 200;
+/// Who pays only in blocks that nobody is shown.
+pub const WITHHOLDER: u8 = 201;
 /// What genesis gives each of them, in chips.
 pub const ENDOWMENT: u64 = 1_000_000_000_000;
 
@@ -167,7 +169,8 @@ pub struct Setup {
     pub miners: usize,
     /// The least work that hosts keep a chain for.
     pub minimum_work: Work,
-    /// How long after genesis the run begins, in milliseconds: late enough that no clock is before genesis.
+    /// How long after genesis the run begins, in milliseconds: late enough that no clock is before genesis, and that a cheap chain
+    /// from genesis can be long.
     pub age_ms: u64,
     /// How many real transactions each simulated one stands for, on links and in the cost of work: so blocks are as large as
     /// real ones and are not built. The engine does not know: where its patience depends on sizes, it goes by the small ones.
@@ -182,8 +185,8 @@ impl Setup {
     /// A run on the simulator's own chain: a block every 30 s, a payment every 30 s.
     pub fn new(seed: u64, hosts: usize, duration: u64, faults: Faults) -> Setup {
         let miners = hosts.div_ceil(2);
-        let (params, minimum_work, payment_every) = (params(), Work::ZERO, 30 * SECOND);
-        let (schedule, age_ms, weight, regions, relays_payments) = (None, 3_600_000, 1, &CLOUDS, true);
+        let (params, minimum_work, payment_every) = (network_params(), Work::ZERO, 30 * SECOND);
+        let (schedule, age_ms, weight, regions, relays_payments) = (None, 48 * 3_600_000, 1, &CLOUDS, true);
         Setup {
             seed,
             hosts,
@@ -216,15 +219,9 @@ impl Setup {
     }
 }
 
-/// The simulator's chain: rules like the main chain's, work so small that a nonce is found in a few tries, and funded
-/// accounts.
+/// The chain of scenes: rules like the main chain's, work so small that a nonce is found in a few tries, and funded accounts.
 pub fn params() -> ChainParams {
     let interval = 30_000;
-    let mut allocations: Vec<Allocation> = (0..ACCOUNTS)
-        .chain([SPAMMER])
-        .map(|index| Allocation { account: SecretKey::dev(index).account(), amount: Amount(ENDOWMENT) })
-        .collect();
-    allocations.sort();
     ChainParams {
         name: "drystone-sim".into(),
         kind: ChainKind::Test,
@@ -234,9 +231,23 @@ pub fn params() -> ChainParams {
         maturity: 10,
         subsidy: Amount(2_000_000_000),
         halving_interval: 2_000,
-        allocations,
+        allocations: allocations((0..ACCOUNTS).chain([SPAMMER])),
         ..dev_params()
     }
+}
+
+/// The chain of networks that mine: it begins at 16 times the least difficulty, at which the hash rate keeps it, so that the
+/// difficulty rule sets it and not the limit.
+pub fn network_params() -> ChainParams {
+    let allocations = allocations((0..ACCOUNTS).chain([SPAMMER, WITHHOLDER]));
+    ChainParams { bits: CompactTarget(0x2007_ffff), allocations, ..params() }
+}
+
+fn allocations(indexes: impl Iterator<Item = u8>) -> Vec<Allocation> {
+    let fund = |index| Allocation { account: SecretKey::dev(index).account(), amount: Amount(ENDOWMENT) };
+    let mut allocations: Vec<Allocation> = indexes.map(fund).collect();
+    allocations.sort();
+    allocations
 }
 
 #[cfg(test)]
@@ -246,6 +257,7 @@ mod tests {
     #[test]
     fn the_chain_is_one_and_faults_have_names() {
         assert_eq!(params().check(), Ok(()));
+        assert_eq!(network_params().check(), Ok(()));
         assert_eq!("all".parse(), Ok(Faults::ALL));
         assert_eq!("none".parse(), Ok(Faults::NONE));
         assert_eq!("crash,skew".parse(), Ok(Faults { crash: true, skew: true, ..Faults::NONE }));

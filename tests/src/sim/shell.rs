@@ -139,6 +139,7 @@ impl World {
             match said {
                 Say::Output(output) => self.execute(number, output, time),
                 Say::To(peer, gossip) => self.gossip_to(number, peer, &gossip, time),
+                Say::Input(input) => self.give(number, input),
             }
         }
     }
@@ -157,7 +158,8 @@ impl World {
             Output::Verdict { origin, result } => self.workload.verdict(number, time, origin, &result),
             Output::Mine(job) => {
                 let start = self.hosts[number].starts;
-                let mines = self.hosts[number].deviant.as_mut().is_none_or(|deviant| deviant.mines(job.header.bits));
+                let deviant = self.hosts[number].deviant.as_mut();
+                let mines = deviant.is_none_or(|deviant| deviant.mines(job.header.bits, time));
                 if mines {
                     let time = time + self.time_to_block(number, job.header.bits);
                     self.at(time, Event::Found { host: number, start, epoch: job.epoch });
@@ -276,11 +278,12 @@ impl World {
         }
     }
 
-    /// A waiting time without memory whose mean is the block interval, scaled by difficulty and share.
+    /// A waiting time without memory: 1,000 of the hash rate take a block interval, on average, at the difficulty at which the
+    /// chain begins.
     pub(super) fn time_to_block(&mut self, number: usize, bits: CompactTarget) -> u64 {
-        let [limit, target] = [self.params.pow_limit, bits].map(|bits| u128::from(highest_bits(bits)));
+        let [first, target] = [self.params.bits, bits].map(|bits| u128::from(highest_bits(bits)));
         let mean =
-            u128::from(self.params.interval * MS) * limit / target * 1_000 / u128::from(self.hosts[number].share);
+            u128::from(self.params.interval * MS) * first * 1_000 / target / u128::from(self.hosts[number].share);
         self.random.exponential(mean as u64)
     }
 
@@ -289,9 +292,10 @@ impl World {
         let Some(node) = self.hosts[number].node_mut() else { return };
         let Some(job) = node.job.take_if(|job| job.epoch == epoch) else { return };
         let mut header = job.header;
-        header.time = match &mut self.hosts[number].deviant {
-            Some(deviant) => deviant.date(header.time, now_ms),
-            None => header.time.max(now_ms),
+        let parent = node.engine.snapshot().header(&header.prev_hash).ok().flatten();
+        header.time = match (&mut self.hosts[number].deviant, parent) {
+            (Some(deviant), Some(parent)) => deviant.date(parent.header.time, now_ms),
+            _ => header.time.max(now_ms),
         };
         while check_header(header, &self.params).is_err() {
             header.nonce = header.nonce.wrapping_add(1);

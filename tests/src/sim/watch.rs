@@ -1,7 +1,9 @@
 //! Where the checkers look: what is told to them as it happens, and what they are shown once a minute.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use drystone_core::key::AccountId;
 use drystone_core::state::{StateKey, StateView};
 
 use super::MS;
@@ -28,6 +30,20 @@ impl World {
     /// The hosts on which an engine runs that nobody departs from.
     pub fn honest(&self) -> Vec<usize> {
         (0..self.hosts.len()).filter(|number| self.hosts[*number].honest_node().is_some()).collect()
+    }
+
+    /// How many blocks of a host's main chain reward whom.
+    pub fn rewards(&self, number: usize) -> BTreeMap<AccountId, u64> {
+        let mut rewards = BTreeMap::new();
+        let Some(node) = self.hosts[number].node() else { return rewards };
+        let snapshot = node.engine.snapshot();
+        for height in 1..=node.engine.tip().height {
+            let hash = snapshot.main_hash(height).ok().flatten();
+            if let Some(body) = hash.and_then(|hash| snapshot.body(&hash).ok().flatten()) {
+                *rewards.entry(body.reward_to).or_default() += 1;
+            }
+        }
+        rewards
     }
 
     pub(super) fn check_all(&mut self) {

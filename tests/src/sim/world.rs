@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use drystone_core::hash::BlockHash;
+use drystone_core::key::AccountId;
 use drystone_core::params::ChainParams;
 use drystone_node::engine::message::{Input, JobId, NetEvent, PeerEvent, RequestId};
 use drystone_node::engine::work::Done;
@@ -14,7 +15,7 @@ use super::checkers::Checkers;
 use super::deviant::Deviant;
 use super::faults::Fault;
 use super::gossip::Router;
-use super::host::{Host, Program, address_of, id_of};
+use super::host::{Host, Program, address_of, id_of, reward_account};
 use super::link::{Access, Packet, Uplink};
 use super::network::Connection;
 use super::report::Counts;
@@ -230,6 +231,15 @@ impl World {
         self.hosts[number].image = image;
         self.start_host(number);
         number
+    }
+
+    /// Adds a miner whose engine is departed from, and which has this part, of 1,000, of all hashes where it is the only one
+    /// beside the honest miners; `deviant` makes it from the account of its rewards.
+    pub fn add_deviant_miner(&mut self, part: u64, deviant: impl FnOnce(AccountId) -> Box<dyn Deviant>) -> usize {
+        let honest: u64 = self.hosts.iter().filter(|host| host.honest).map(|host| host.share).sum();
+        let access = Access { region: 0, rate: 2_500_000, loss: 0 };
+        let deviant = deviant(reward_account(self.hosts.len()));
+        self.add_deviant(honest * part / (1_000 - part), access, deviant)
     }
 
     /// Adds a host with this part of the hash rate whose engine is departed from.
