@@ -55,7 +55,7 @@ impl World {
             }
         }
         if faults.headers {
-            let spam = HeaderSpam::new(&params, hosts, until, random.part("headers", 0));
+            let spam = HeaderSpam::new(&params, self.setup.age_ms, hosts, until, random.part("headers", 0));
             self.add_script(place(), Box::new(spam));
         }
         if faults.spam {

@@ -4,7 +4,6 @@
 //! statuses decode. It owns no key of anybody, and of the hash rate no more than [`MINING_MEAN`] allows. What it cannot do,
 //! if the engine is right, is have honest hosts ban each other, hold their memory, or keep them from agreeing.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use drystone_node::engine::wire::{Announcement, Gossip, PROTOCOL_VERSION, Reques
 
 use super::gossip::Frame;
 use super::link::Packet;
-use super::script::{Act, Script};
+use super::script::{Act, Script, any_address};
 use super::{MINUTE, SECOND};
 use crate::random::Random;
 
@@ -309,11 +308,6 @@ impl Hostile {
     fn hang_all(&self) -> Vec<Act> {
         self.peers.iter().map(|peer| Act::Hang(*peer)).collect()
     }
-
-    fn new_address(&mut self) -> SocketAddr {
-        let [a, b, c] = [0; 3].map(|_: u8| self.random.next() as u8);
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(128 + a % 64, b, c, 7)), 8646)
-    }
 }
 
 impl Script for Hostile {
@@ -325,7 +319,7 @@ impl Script for Hostile {
         if now >= self.moves_at {
             self.moves_at = now + self.random.exponential(MOVE_MEAN);
             acts.extend(self.hang_all());
-            acts.push(Act::Move(self.new_address()));
+            acts.push(Act::Move(any_address(&mut self.random)));
         }
         if self.peers.len() < CONNECTIONS {
             acts.push(Act::Dial(self.random.below(self.victims as u64) as usize));

@@ -1,6 +1,6 @@
 //! Hosts without an engine: peers that say what a test has them say.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use drystone_node::engine::message::RequestId;
 use drystone_node::engine::wire::{Gossip, Request, Response};
@@ -9,6 +9,7 @@ use super::gossip::Frame;
 use super::host::Program;
 use super::link::Packet;
 use super::world::{Event, World};
+use crate::random::Random;
 
 /// What a scripted host may do.
 #[derive(Debug)]
@@ -58,6 +59,12 @@ pub trait Script {
     fn response(&mut self, _now: u64, _peer: usize, _response: Response) -> Vec<Act> {
         Vec::new()
     }
+}
+
+/// One of many addresses that nobody else has.
+pub(super) fn any_address(random: &mut Random) -> SocketAddr {
+    let [a, b, c] = [0; 3].map(|_: u8| random.next() as u8);
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(128 + a % 64, b, c, 7)), 8646)
 }
 
 impl World {

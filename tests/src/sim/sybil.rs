@@ -4,16 +4,19 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::BTreeMap;
 
 use drystone_core::amount::Amount;
-use drystone_core::hash::{BlockHash, TxRoot};
+use drystone_core::block::{Body, Header};
+use drystone_core::hash::TxRoot;
 use drystone_core::key::SecretKey;
 use drystone_core::params::ChainParams;
 use drystone_core::pow::Work;
 use drystone_core::transaction::{Memo, TransactionBody};
+use drystone_node::engine::limits::{HEADERS_PER_RESPONSE, KEPT_TIP_WORKS};
+use drystone_node::engine::mempool::Limits;
 use drystone_node::engine::message::RequestId;
-use drystone_node::engine::wire::{Gossip, Request, Response, Status};
+use drystone_node::engine::wire::{Gossip, PROTOCOL_VERSION, Request, Response, Status};
 
 use super::archive::{Archive, Manner};
-use super::script::{Act, Script};
+use super::script::{Act, Script, any_address};
 use super::{MINUTE, MS, SECOND};
 use crate::chain::cheap_fork;
 use crate::random::Random;
@@ -72,45 +75,84 @@ impl Script for Eclipse {
 }
 
 /// How often it goes to somebody else.
-const VISIT: u64 = 20 * SECOND;
-/// How often it has another chain.
+const VISIT: u64 = 10 * SECOND;
+/// How often it has another chain, and another address, at which nobody has banned it yet.
 const ANEW: u64 = 10 * MINUTE;
+/// The most headers of a chain: more than a page.
+const LONGEST: u64 = 3 * HEADERS_PER_RESPONSE as u64 / 2;
 
-/// A peer that claims at every visit that its chain is the heaviest, and has one of headers alone, with a quarter of the work.
+/// A peer that claims at every visit that its chain is the heaviest, and has one of headers alone, with too little work to be
+/// kept: three quarters of what hosts keep, or less. Until hosts refuse anything, it has nothing but genesis.
 pub struct HeaderSpam {
     random: Random,
     params: ChainParams,
+    age_ms: u64,
     chain: Archive,
+    /// The height and the work of the best chain that it was told of.
+    best: (u64, Work),
     anew_at: u64,
     victims: usize,
     until: u64,
 }
 
 impl HeaderSpam {
-    /// A peer that visits the hosts below `victims` until a time.
-    pub fn new(params: &ChainParams, victims: usize, until: u64, random: Random) -> HeaderSpam {
-        let chain = HeaderSpam::chain(params, 1, TxRoot([0; 32]));
-        HeaderSpam { random, params: params.clone(), chain, anew_at: 0, victims, until }
+    /// A peer that visits the hosts below `victims` until a time; at its start genesis is `age_ms` old.
+    pub fn new(params: &ChainParams, age_ms: u64, victims: usize, until: u64, random: Random) -> HeaderSpam {
+        let chain = HeaderSpam::chain(params, cheap_fork(params, 0, TxRoot([0; 32])), Work::ZERO);
+        let best = (0, Work::ZERO);
+        HeaderSpam { random, params: params.clone(), age_ms, chain, best, anew_at: 0, victims, until }
     }
 
-    fn chain(params: &ChainParams, count: usize, tx_root: TxRoot) -> Archive {
-        let headers = cheap_fork(params, count, tx_root);
-        Archive::new(params, headers, BTreeMap::new(), Work::from_hashes(u64::MAX), Manner::Empty)
+    fn chain(params: &ChainParams, headers: Vec<Header>, claim: Work) -> Archive {
+        Archive::new(params, headers, BTreeMap::new(), claim, Manner::Empty)
+    }
+
+    fn hear(&mut self, status: &Status) {
+        if status.work > self.best.1 {
+            self.best = (status.height, status.work);
+        }
+    }
+
+    /// The most headers that are worth three quarters of what hosts keep.
+    fn most(&self) -> u64 {
+        let hashes = |work: Work| work.value().saturating_to::<u128>();
+        let (height, least) = (self.best.0, self.params.pow_limit.to_target().expect("checked").work());
+        // All blocks are about as hard.
+        let kept = hashes(self.best.1) / u128::from(height.max(1)) * u128::from(height.saturating_sub(KEPT_TIP_WORKS));
+        (kept / hashes(least) * 3 / 4).min(u128::from(LONGEST)) as u64
+    }
+
+    /// Another chain, none of it from the future.
+    fn anew(&mut self, now: u64) {
+        let most = self.most();
+        if most == 0 {
+            return;
+        }
+        let count = if self.random.bit() { most } else { self.random.between(1, most) };
+        let mut headers = cheap_fork(&self.params, count as usize, TxRoot(self.random.bytes()));
+        let clock = self.params.time + self.age_ms + now / MS;
+        headers.retain(|header| header.time <= clock);
+        self.chain = HeaderSpam::chain(&self.params, headers, Work::from_hashes(u64::MAX));
     }
 }
 
 impl Script for HeaderSpam {
     fn wake(&mut self, now: u64) -> Vec<Act> {
+        let mut acts: Vec<Act> = Vec::new();
+        if now >= self.anew_at || now >= self.until {
+            acts.extend((0..self.victims).map(Act::Hang));
+        }
         if now >= self.until {
-            return (0..self.victims).map(Act::Hang).collect();
+            return acts;
         }
         if now >= self.anew_at {
             self.anew_at = now + ANEW;
-            let count = 1 + now / (4 * self.params.interval * MS);
-            self.chain = HeaderSpam::chain(&self.params, count as usize, TxRoot(self.random.bytes()));
+            self.anew(now);
+            acts.push(Act::Move(any_address(&mut self.random)));
         }
         let to = self.random.below(self.victims as u64) as usize;
-        vec![Act::Hang(to), Act::Dial(to), Act::Wait(VISIT)]
+        acts.extend([Act::Hang(to), Act::Dial(to), Act::Wait(VISIT)]);
+        acts
     }
 
     fn connected(&mut self, now: u64, peer: usize, _dialled: bool) -> Vec<Act> {
@@ -118,7 +160,17 @@ impl Script for HeaderSpam {
     }
 
     fn request(&mut self, now: u64, peer: usize, id: RequestId, request: Request) -> Vec<Act> {
+        if let Request::Status(status) = &request {
+            self.hear(status);
+        }
         self.chain.request(now, peer, id, request)
+    }
+
+    fn response(&mut self, _now: u64, _peer: usize, response: Response) -> Vec<Act> {
+        if let Response::Status(status) = &response {
+            self.hear(status);
+        }
+        Vec::new()
     }
 }
 
@@ -138,81 +190,136 @@ fn nothing(request: Request) -> Response {
 const BATCH: u64 = 20;
 /// How often.
 const EVERY: u64 = 10 * SECOND;
+/// Connections that it wants.
+const CONNECTIONS: usize = 4;
+/// Blocks without a payment of its own after which it begins again where its account stands.
+const STUCK: u32 = 4;
 
-/// A peer with an account of its own that pays itself next to nothing for next to no fee, again and again: some payments in
-/// place of others, some with nonces too far ahead, some that nobody can pay.
+/// A peer with an account of its own that pays itself next to nothing for next to no fee, as often as mempools let it: some
+/// payments in place of others, some with nonces too far ahead, some that nobody can pay.
+///
+/// It reads in every new block how far its account has come, as anybody does who wants to.
 pub struct PaymentSpam {
     key: SecretKey,
-    chain_id: BlockHash,
+    params: ChainParams,
     random: Random,
+    /// The nonce after the last that it saw in a block.
+    confirmed: u64,
+    /// The next that it uses.
     nonce: u64,
+    /// Blocks since its account last went on.
+    idle: u32,
     victims: usize,
-    peers: Vec<usize>,
-    status: Option<Status>,
+    /// Peers that answered its status: before that they look at nothing.
+    ready: Vec<usize>,
     until: u64,
 }
 
 impl PaymentSpam {
     /// A peer with this key that bothers the hosts below `victims` until a time.
     pub fn new(params: &ChainParams, key: SecretKey, victims: usize, until: u64, random: Random) -> PaymentSpam {
-        let chain_id = params.chain_id();
-        PaymentSpam { key, chain_id, random, nonce: 0, victims, peers: Vec::new(), status: None, until }
+        let (params, ready) = (params.clone(), Vec::new());
+        PaymentSpam { key, params, random, confirmed: 0, nonce: 0, idle: 0, victims, ready, until }
+    }
+
+    /// What it says of itself: that it has nothing but genesis.
+    fn status(&self) -> Status {
+        let genesis = self.params.genesis_block().header;
+        Status {
+            version: PROTOCOL_VERSION,
+            chain_id: self.params.chain_id(),
+            height: 0,
+            hash: genesis.hash(),
+            work: self.params.bits.to_target().expect("checked").work(),
+            state_root: genesis.state_root,
+            held: Vec::new(),
+        }
     }
 
     fn payments(&mut self) -> Gossip {
-        let own = self.key.account();
+        let (own, chain_id) = (self.key.account(), self.params.chain_id());
         let transactions = (0..BATCH).map(|_| {
-            let (nonce, fee) = match self.random.below(8) {
-                0 => (self.nonce.saturating_sub(self.random.below(20)), 1_000 + self.random.below(1_000)),
-                1 => (self.nonce + self.random.below(100), 200),
+            let (amount, nonce, fee) = match self.random.below(16) {
+                0 | 1 => (1, self.nonce.saturating_sub(self.random.below(20)), 1_000 + self.random.below(1_000)),
+                2 => (1, self.nonce + 1 + self.random.below(100), 200),
+                3 => (u64::MAX / 2, self.nonce, 200),
                 _ => {
-                    self.nonce += 1;
-                    (self.nonce - 1, 200)
+                    // Further ahead than one account may be, it is refused, and no nonce is used up.
+                    let nonce = self.nonce;
+                    self.nonce = (self.nonce + 1).min(self.confirmed + Limits::default().per_account);
+                    (1, nonce, 200)
                 }
             };
-            let amount = Amount(if self.random.one_in(16) { u64::MAX / 2 } else { 1 });
-            let body = TransactionBody { from: own, to: own, amount, fee: Amount(fee), nonce, memo: Memo::default() };
-            body.sign(&self.chain_id, &self.key)
+            let (amount, fee) = (Amount(amount), Amount(fee));
+            let body = TransactionBody { from: own, to: own, amount, fee, nonce, memo: Memo::default() };
+            body.sign(&chain_id, &self.key)
         });
         Gossip::Transactions(transactions.collect())
+    }
+
+    /// Reads a new block.
+    fn read(&mut self, body: &Body) {
+        let own = self.key.account();
+        let last = body.transactions.iter().map(|transaction| &transaction.body).rfind(|body| body.from == own);
+        match last {
+            Some(last) => {
+                (self.confirmed, self.idle) = (last.nonce + 1, 0);
+                self.nonce = self.nonce.max(self.confirmed);
+            }
+            None => self.idle += 1,
+        }
+        if self.idle >= STUCK {
+            // Something got lost, or the block that it read last: what is confirmed is refused and does no harm.
+            (self.confirmed, self.idle) = (self.confirmed.saturating_sub(BATCH), 0);
+            self.nonce = self.confirmed;
+        }
     }
 }
 
 impl Script for PaymentSpam {
     fn wake(&mut self, now: u64) -> Vec<Act> {
         if now >= self.until {
-            return self.peers.iter().map(|peer| Act::Hang(*peer)).collect();
+            return (0..self.victims).map(Act::Hang).collect();
         }
         let mut acts = vec![Act::Wait(EVERY)];
-        if self.peers.len() < 4 {
+        if self.ready.len() < CONNECTIONS {
             acts.push(Act::Dial(self.random.below(self.victims as u64) as usize));
         }
-        if let Some(peer) = self.peers.first().copied() {
+        if let Some(peer) = self.ready.first().copied() {
             // One hears it; what it takes, it passes on.
-            self.peers.rotate_left(1);
+            self.ready.rotate_left(1);
             acts.push(Act::Gossip(peer, self.payments()));
-        }
-        // What was refused is a gap: it begins again where the account may stand.
-        if self.random.one_in(30) {
-            self.nonce = self.nonce.saturating_sub(self.random.below(2 * BATCH));
         }
         acts
     }
 
-    fn connected(&mut self, _now: u64, peer: usize, _dialled: bool) -> Vec<Act> {
-        self.peers.push(peer);
-        let status = self.status.clone();
-        status.map(|status| Act::Ask(peer, Request::Status(status))).into_iter().collect()
+    fn connected(&mut self, _now: u64, peer: usize, dialled: bool) -> Vec<Act> {
+        if dialled { vec![Act::Ask(peer, Request::Status(self.status()))] } else { Vec::new() }
     }
 
     fn closed(&mut self, peer: usize) {
-        self.peers.retain(|other| *other != peer);
+        self.ready.retain(|other| *other != peer);
+    }
+
+    fn gossip(&mut self, _now: u64, peer: usize, gossip: Gossip) -> Vec<Act> {
+        let Gossip::Block(block) = gossip else { return Vec::new() };
+        vec![Act::Ask(peer, Request::Bodies(vec![block.header.hash()]))]
     }
 
     fn request(&mut self, _now: u64, peer: usize, id: RequestId, request: Request) -> Vec<Act> {
-        if let Request::Status(status) = &request {
-            self.status = Some(status.clone());
+        let answer = match request {
+            Request::Status(_) => Response::Status(self.status()),
+            request => nothing(request),
+        };
+        vec![Act::Answer(peer, id, answer)]
+    }
+
+    fn response(&mut self, _now: u64, peer: usize, response: Response) -> Vec<Act> {
+        match response {
+            Response::Status(_) if !self.ready.contains(&peer) => self.ready.push(peer),
+            Response::Bodies(bodies) => bodies.iter().flatten().for_each(|body| self.read(body)),
+            _ => {}
         }
-        vec![Act::Answer(peer, id, nothing(request))]
+        Vec::new()
     }
 }
