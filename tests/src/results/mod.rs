@@ -1,8 +1,10 @@
 //! Published results: what the rules and the simulator say about a network that somebody might run, as figures.
 
+pub mod blocks;
 pub mod difficulty;
 pub mod network;
 pub mod plot;
+pub mod selfish;
 pub mod spend;
 
 use drystone_core::pow::{CompactTarget, Work};
@@ -39,4 +41,9 @@ fn wait(random: &mut Random, mean: f64) -> f64 {
 pub type Draw = fn() -> Vec<plot::Plot>;
 
 /// Each result's name, and what draws it.
-pub const RESULTS: [(&str, Draw); 2] = [("difficulty", difficulty::plots), ("spend", spend::plots)];
+pub const RESULTS: [(&str, Draw); 4] = [
+    ("difficulty", difficulty::plots),
+    ("spend", spend::plots),
+    ("selfish", selfish::plots),
+    ("blocks", blocks::plots),
+];

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use drystone_core::key::AccountId;
 use drystone_core::params::ChainParams;
-use drystone_core::pow::Work;
 use drystone_node::engine::message::{Input, MessageId, PeerId, RequestId};
 use drystone_node::engine::mining::MiningJob;
 use drystone_node::engine::work::Workshop;
-use drystone_node::engine::{Config, Engine};
+use drystone_node::engine::{Config, Engine, Ties};
 use drystone_node::store::{Store, StoreError, StoreOptions};
 
 use super::deviant::Deviant;
 use super::gossip::{GossipId, Router};
 use super::link::{Access, Uplink};
 use super::script::Script;
+use super::setup::Setup;
 use crate::fault::FaultyDisk;
 use crate::random::Random;
 
@@ -136,7 +136,7 @@ impl Node {
         disk: FaultyDisk,
         params: &Arc<ChainParams>,
         now_ms: u64,
-        minimum_work: Work,
+        setup: &Setup,
         random: &mut Random,
     ) -> Result<Node, StoreError> {
         let options = StoreOptions { cache_bytes: CACHE_BYTES, ..StoreOptions::default() };
@@ -146,7 +146,8 @@ impl Node {
             threads: usize::from(mines),
             seed: random.bytes(),
             identity: id_of(number),
-            minimum_work,
+            minimum_work: setup.minimum_work,
+            ties: if setup.ties_by_lot { Ties::Lot(random.bytes()) } else { Ties::FirstSeen },
             ..Config::new([7; 32])
         };
         let engine = Engine::new(Arc::clone(&store), Arc::clone(params), config, now_ms)?;

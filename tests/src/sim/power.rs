@@ -26,8 +26,7 @@ impl World {
         host.starts += 1;
         host.disk = FaultyDisk::folding(std::mem::take(&mut host.image));
         let mines = host.share > 0;
-        let minimum = self.setup.minimum_work;
-        let node = Node::start(number, mines, host.disk.clone(), &self.params, now_ms, minimum, &mut random);
+        let node = Node::start(number, mines, host.disk.clone(), &self.params, now_ms, &self.setup, &mut random);
         let node = match node {
             Ok(node) => node,
             Err(error) => return self.violate("durability", number, format!("does not start again: {error}")),

@@ -177,6 +177,8 @@ pub struct Setup {
     pub weight: u64,
     /// Where hosts are.
     pub regions: &'static Regions,
+    /// Whether ties between tips are decided by lot, in place of by which was seen first.
+    pub ties_by_lot: bool,
     /// Whether hosts tell each other of payments. Where not, each has those that it is given, and those of blocks.
     pub relays_payments: bool,
 }
@@ -200,6 +202,7 @@ impl Setup {
             age_ms,
             weight,
             regions,
+            ties_by_lot: false,
             relays_payments,
         }
     }
