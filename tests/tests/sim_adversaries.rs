@@ -269,7 +269,7 @@ fn payments_without_end_hold_no_others_up() {
     let limits = Limits::default();
     let mut most = 0;
     while world.now + MINUTE < world.setup.duration {
-        world.run_until(world.now + MINUTE);
+        world.run_until(world.now + 5 * SECOND);
         for host in 0..HOSTS {
             let mempool = node(&world, host).engine.mempool();
             most = most.max(mempool.all().filter(|waiting| waiting.transaction().body.from == account).count());
@@ -283,7 +283,7 @@ fn payments_without_end_hold_no_others_up() {
         let snapshot = node(world, 0).engine.snapshot();
         let paid = AccountReader::account(&**snapshot, &account).expect("reads").nonce;
         println!("{paid} payments of its own on the chain");
-        assert!(paid > 2_000, "{paid}");
+        assert!(paid > 1_000, "{paid}");
     });
     let counts = outcome.counts;
     assert!(

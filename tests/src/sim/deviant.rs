@@ -142,8 +142,9 @@ pub struct Selfish {
     races: Rc<Cell<Races>>,
 }
 
-/// Blocks on top of a race's after which it counts as decided, and for which headers beside the best chain are remembered.
+/// Blocks on top of a race's block after which the race counts as decided.
 const DECIDED: u64 = 6;
+/// How far below the best chain's end a header is remembered.
 const NEAR: u64 = 100;
 
 impl Selfish {
@@ -573,7 +574,7 @@ impl Hopping {
     }
 
     fn count(&self, time: u64, bits: CompactTarget, on: bool) {
-        let (mut hops, worth) = (self.hops.get(), u128::from(highest_bits(bits) >> 16) * u128::from(time));
+        let (mut hops, worth) = (self.hops.get(), u128::from(highest_bits(bits) >> 32) * u128::from(time));
         (hops.all, hops.all_worth) = (hops.all + time, hops.all_worth + worth);
         if on {
             (hops.on, hops.on_worth) = (hops.on + time, hops.on_worth + worth);

@@ -186,17 +186,22 @@ fn nothing(request: Request) -> Response {
     }
 }
 
-/// Payments that it sends at a time.
-const BATCH: u64 = 20;
+/// Payments that it sends at a time: more than may wait of one account.
+const BATCH: u64 = 80;
 /// How often.
-const EVERY: u64 = 10 * SECOND;
-/// Connections that it wants.
+const EVERY: u64 = 5 * MINUTE;
+/// How often it looks at its connections, and how many it wants.
+const LOOK: u64 = 10 * SECOND;
+/// See [`LOOK`].
 const CONNECTIONS: usize = 4;
-/// Blocks without a payment of its own after which it begins again where its account stands.
+/// Blocks without those of its payments that wait, after which it begins again before where its account seems to stand; and by
+/// how much.
 const STUCK: u32 = 4;
+/// See [`STUCK`].
+const BACK: u64 = 20;
 
-/// A peer with an account of its own that pays itself next to nothing for next to no fee, as often as mempools let it: some
-/// payments in place of others, some with nonces too far ahead, some that nobody can pay.
+/// A peer with an account of its own that pays itself next to nothing for next to no fee, as often at a time as mempools let it:
+/// some payments in place of others, some with nonces too far ahead, some that nobody can pay.
 ///
 /// It reads in every new block how far its account has come, as anybody does who wants to.
 pub struct PaymentSpam {
@@ -207,8 +212,10 @@ pub struct PaymentSpam {
     confirmed: u64,
     /// The next that it uses.
     nonce: u64,
-    /// Blocks since its account last went on.
+    /// Blocks since its account last went on, while payments wait.
     idle: u32,
+    /// When it sends the next ones.
+    pays_at: u64,
     victims: usize,
     /// Peers that answered its status: before that they look at nothing.
     ready: Vec<usize>,
@@ -219,7 +226,7 @@ impl PaymentSpam {
     /// A peer with this key that bothers the hosts below `victims` until a time.
     pub fn new(params: &ChainParams, key: SecretKey, victims: usize, until: u64, random: Random) -> PaymentSpam {
         let (params, ready) = (params.clone(), Vec::new());
-        PaymentSpam { key, params, random, confirmed: 0, nonce: 0, idle: 0, victims, ready, until }
+        PaymentSpam { key, params, random, confirmed: 0, nonce: 0, idle: 0, pays_at: 0, victims, ready, until }
     }
 
     /// What it says of itself: that it has nothing but genesis.
@@ -266,11 +273,11 @@ impl PaymentSpam {
                 (self.confirmed, self.idle) = (last.nonce + 1, 0);
                 self.nonce = self.nonce.max(self.confirmed);
             }
-            None => self.idle += 1,
+            None => self.idle += u32::from(self.nonce > self.confirmed),
         }
         if self.idle >= STUCK {
             // Something got lost, or the block that it read last: what is confirmed is refused and does no harm.
-            (self.confirmed, self.idle) = (self.confirmed.saturating_sub(BATCH), 0);
+            (self.confirmed, self.idle) = (self.confirmed.saturating_sub(BACK), 0);
             self.nonce = self.confirmed;
         }
     }
@@ -281,13 +288,14 @@ impl Script for PaymentSpam {
         if now >= self.until {
             return (0..self.victims).map(Act::Hang).collect();
         }
-        let mut acts = vec![Act::Wait(EVERY)];
+        let mut acts = vec![Act::Wait(LOOK)];
         if self.ready.len() < CONNECTIONS {
             acts.push(Act::Dial(self.random.below(self.victims as u64) as usize));
         }
-        if let Some(peer) = self.ready.first().copied() {
+        if let Some(peer) = self.ready.first().copied().filter(|_| now >= self.pays_at) {
             // One hears it; what it takes, it passes on.
             self.ready.rotate_left(1);
+            self.pays_at = now + EVERY;
             acts.push(Act::Gossip(peer, self.payments()));
         }
         acts
