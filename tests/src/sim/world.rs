@@ -161,7 +161,8 @@ pub struct World {
     /// What arrived anywhere. Kept where a test asks for it.
     pub arrived: Option<Vec<Packet>>,
     pub(super) params: Arc<ChainParams>,
-    events: BTreeMap<(u64, u64), Event>,
+    /// Boxed, as a map moves what it holds.
+    events: BTreeMap<(u64, u64), Box<Event>>,
     pub(super) sequence: u64,
     pub(super) connections: BTreeMap<(usize, usize), Connection>,
     pub(super) trace: Trace,
@@ -295,7 +296,7 @@ impl World {
     /// Has something happen at a time.
     pub fn at(&mut self, time: u64, event: Event) {
         self.sequence += 1;
-        self.events.insert((time.max(self.now), self.sequence), event);
+        self.events.insert((time.max(self.now), self.sequence), Box::new(event));
     }
 
     /// The trace's hash so far, and its number of events.
@@ -309,7 +310,7 @@ impl World {
             let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= time) else { break };
             let ((at, _), event) = entry.remove_entry();
             self.now = at;
-            self.happen(event);
+            self.happen(*event);
         }
         self.now = self.now.max(time.min(u64::MAX - 1));
     }
