@@ -105,8 +105,8 @@ fn a_selfish_miner_with_an_eighth_of_the_hashes_loses() {
 #[test]
 fn a_selfish_miner_with_two_fifths_of_the_hashes_gains() {
     let (gained, races) = selfish(6, 400);
-    // By equation 8 of the paper 484 of 1,000 blocks, if nobody follows it in a race.
-    assert!((450..560).contains(&gained), "{gained}");
+    // By equation 8 of the paper 484 of 1,000 blocks, if nobody follows it in a race; three standard deviations are 75.
+    assert!((410..560).contains(&gained), "{gained}");
     assert!(races.hidden > 200 && races.won > 30, "{races:?}");
 }
 

@@ -185,7 +185,7 @@ pub fn plots() -> Vec<Plot> {
             y: Axis::new(
                 "blocks per hash, % above those who stay",
                 Scale::Linear,
-                &[0.0, 10.0, 20.0, 30.0, 40.0, 50.0],
+                &[0.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0],
             ),
             series: vec![
                 Series::new("Drystone", Style::Line, gains(Rule::Wtema)),

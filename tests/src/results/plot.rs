@@ -10,6 +10,8 @@ const TOP: f64 = 40.0;
 const BOTTOM: f64 = 55.0;
 /// The height of a line of the legend.
 const LINE: f64 = 18.0;
+/// The width of a letter, about.
+const LETTER: f64 = 6.6;
 /// Colours that those who see few apart can tell (Okabe and Ito, "Color Universal Design", 2008).
 const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"];
 
@@ -116,14 +118,19 @@ impl Plot {
         put(text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 14.0, "middle", "", self.x.label));
         let middle = (TOP + HEIGHT - BOTTOM) / 2.0;
         put(text(16.0, middle, "middle", &format!(r#"transform="rotate(-90 16 {middle})""#), self.y.label));
+        let longest = self.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+        let (width, height) = (48.0 + LETTER * longest as f64, LINE * (self.series.len() as f64 + 0.4));
+        let mut legend = format!(r#"<rect x="{}" y="{TOP}" width="{width}" height="{height:.1}" "#, LEFT + 4.0);
+        legend += r#"fill="white" fill-opacity="0.8"/>"#;
         for (index, series) in self.series.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
             let places: Vec<(f64, f64)> = series.points.iter().map(|(x, y)| (self.left(*x), self.down(*y))).collect();
             let at = TOP + LINE * (index as f64 + 0.7);
             put(drawn(&places, series.style, colour));
-            put(drawn(&[(LEFT + 12.0, at), (LEFT + 36.0, at)], series.style, colour));
-            put(text(LEFT + 44.0, at + 4.0, "start", HALO, &series.name));
+            legend += &drawn(&[(LEFT + 12.0, at), (LEFT + 36.0, at)], series.style, colour);
+            legend += &text(LEFT + 44.0, at + 4.0, "start", "", &series.name);
         }
+        put(legend);
         put("</svg>".into());
         svg
     }
@@ -149,8 +156,6 @@ impl Plot {
 }
 
 const GRID: &str = "#e0e0e0";
-/// Words stay readable where a line crosses them.
-const HALO: &str = r#"paint-order="stroke" stroke="white" stroke-width="3""#;
 
 /// Five digits.
 pub(crate) fn short(value: f64) -> String {

@@ -157,7 +157,7 @@ mod tests {
         for (share, confirmations) in [(0.1, 2), (0.2, 4), (0.3, 6)] {
             let bound = |ahead| rosenfeld(share, confirmations, ahead);
             let [honest, early] =
-                [Times::True, Times::Early].map(|times| attacks(share, confirmations, times, 7, 20_000));
+                [Times::True, Times::Early].map(|times| attacks(share, confirmations, times, 7, 5_000));
             assert!(bound(1) < honest && honest < early && early < 1.05 * bound(0), "{honest} {early}");
         }
     }
