@@ -1,6 +1,8 @@
 //! The figures of how blocks spread, and of how many are stale.
 
-use super::network::{BYTES_PER_SECOND, GERVAIS, Plan, Relay, Stale, propagation, stale_rate};
+use super::network::{
+    BYTES_PER_SECOND, GERVAIS, INTERVALS_MS, Plan, Propagation, Published, Relay, Size, Stale, propagation, stale_curve,
+};
 use super::plot::{Axis, Plot, Scale, Series, Style};
 
 /// Hosts and blocks of the runs on stale blocks, and how many runs.
@@ -20,15 +22,6 @@ fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
 }
 
-/// Stale blocks at each of the published intervals, with blocks of some length for each.
-fn stale(relay: Relay, block_bytes: impl Fn(u64) -> u64) -> Vec<Stale> {
-    let at = |interval_ms| {
-        let plan = Plan { interval_ms, block_bytes: block_bytes(interval_ms), relay, ..Plan::new(HOSTS) };
-        stale_rate(&plan, BLOCKS, &SEEDS)
-    };
-    GERVAIS.iter().map(|published| at(published.interval_ms)).collect()
-}
-
 /// How blocks spread through networks of each size, and how many come to nothing.
 pub fn plots() -> Vec<Plot> {
     vec![spreading(), coming_to_nothing()]
@@ -39,9 +32,8 @@ fn spreading() -> Plot {
     let found = sizes.map(|hosts| propagation(&Plan::new(hosts), FOLLOWED, 1));
     let full =
         sizes[..4].iter().map(|hosts| propagation(&Plan { relay: Relay::Full, ..Plan::new(*hosts) }, FOLLOWED, 1));
-    let of = |time: fn(&super::network::Propagation) -> u64| {
-        found.iter().map(|found| (found.hosts as f64, seconds(time(found)))).collect()
-    };
+    let of =
+        |time: fn(&Propagation) -> u64| found.iter().map(|found| (found.hosts as f64, seconds(time(found)))).collect();
     Plot {
         file: "propagation",
         title: "How long a block of 1 MB takes to reach the nodes of a network",
@@ -61,12 +53,13 @@ fn spreading() -> Plot {
 }
 
 fn coming_to_nothing() -> Plot {
-    let published = |of: fn(&super::network::Published) -> u64| {
+    let published = |of: fn(&Published) -> u64| {
         GERVAIS.iter().map(|published| (published.interval_ms as f64 / 1e3, percent(of(published)))).collect()
     };
-    let matched = |interval_ms: u64| BYTES_PER_SECOND * interval_ms / 1_000;
+    let stale = |relay, size| stale_curve(&Plan { relay, ..Plan::new(HOSTS) }, &INTERVALS_MS, size, BLOCKS, &SEEDS);
+    let matched = Size::PerSecond(BYTES_PER_SECOND);
     let [whole, compact, full] =
-        [stale(Relay::Full, matched), stale(Relay::Compact, matched), stale(Relay::Compact, |_| FULL)];
+        [stale(Relay::Full, matched), stale(Relay::Compact, matched), stale(Relay::Compact, Size::Fixed(FULL))];
     let expected = |found: &[Stale]| {
         found.iter().map(|stale| (stale.interval_ms as f64 / 1e3, percent(stale.expected_ppm))).collect()
     };

@@ -16,9 +16,9 @@ use crate::sim::{Faults, MINUTE, MS, Setup, World};
 /// Honest hosts, of which half mine.
 const HOSTS: usize = 16;
 /// The virtual hours of a run: 120 blocks each.
-const HOURS: u64 = 24;
+const HOURS: u64 = 12;
 /// Runs for each point.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 
 /// Equation 8 of the paper: the part of the rewards that a selfish miner gets with the part `share` of the hash rate.
 pub fn revenue(share: f64, gamma: f64) -> f64 {
@@ -136,7 +136,7 @@ impl fmt::Display for Connected {
 
 /// The figure.
 pub fn plots() -> Vec<Plot> {
-    let shares: [u64; 9] = [100, 150, 200, 250, 300, 333, 350, 400, 450];
+    let shares: [u64; 7] = [100, 200, 250, 300, 333, 400, 450];
     let cases = [
         (Connected::Usually, Tie::FirstSeen),
         (Connected::Everywhere, Tie::FirstSeen),
