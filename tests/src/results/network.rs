@@ -23,7 +23,7 @@ use crate::sim::link::{Regions, SIMBLOCK};
 use crate::sim::setup::{ACCOUNTS, params};
 use crate::sim::{Faults, MS, SECOND, Setup, World};
 
-/// Miners, as in Gervais et al. 2016.
+/// Miners, as in [`GERVAIS`].
 const MINERS: usize = 16;
 
 /// Connections that a host opens.
@@ -63,7 +63,7 @@ pub enum Relay {
 /// A network and its chain.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How many hosts. The first [`MINERS`] mine, with unequal shares.
+    /// How many hosts. The first 16 mine, with unequal shares.
     pub hosts: usize,
     /// The mean time between two blocks, of all miners together.
     pub interval_ms: u64,
