@@ -6,9 +6,9 @@ use super::network::{
 use super::plot::{Axis, Plot, Scale, Series, Style};
 
 /// Hosts and blocks of the runs on stale blocks, and how many runs.
-const HOSTS: usize = 60;
+const HOSTS: usize = 50;
 const BLOCKS: usize = 500;
-const SEEDS: [u64; 4] = [1, 2, 3, 4];
+const SEEDS: [u64; 2] = [1, 2];
 /// Blocks that are followed through networks of each size.
 const FOLLOWED: usize = 20;
 /// Blocks of one megabyte.

@@ -430,7 +430,7 @@ pub struct Published {
 
 /// Gervais, Karame, Wüst, Glykantzis, Ritzdorf and Capkun 2016, "On the Security and Performance of Proof of Work
 /// Blockchains" (CCS 2016, <https://eprint.iacr.org/2016/555>), the four cases of its table on the block interval, with the
-/// digits of the authors' page <https://github.com/arthurgervais/Bitcoin-Simulator/blob/gh-pages/results.html>: 16 miners, some
+/// digits of the authors' page <https://arthurgervais.github.io/Bitcoin-Simulator/results.html>: 16 miners, some
 /// 6,000 nodes, links of 2015. Their nodes' traffic is the same at all intervals (14.1 to 14.7 kbit/s from 25 minutes to one), so
 /// their blocks shrink with the interval, from about 0.5 MB at ten minutes: as with [`BYTES_PER_SECOND`]. The real Bitcoin
 /// of 2015 and 2016 had 0.41 %, Litecoin (2.5 minutes) 0.273 %, Dogecoin (one minute) 0.619 %: their table on real chains.
