@@ -38,6 +38,6 @@ step "tests";         cargo test --locked --workspace
 
 # Whole networks under all faults: seeds that were run before, and new ones, whose lines say how to repeat them.
 fresh=$(od -An -N7 -tx8 /dev/urandom | tr -d ' ')
-simulate() { cargo run --quiet --locked -p drystone-tests --bin drystone-sim -- run --nodes 10 --hours 1 "$@"; }
+simulate() { "${CARGO_TARGET_DIR:-target}/debug/drystone-sim" run --nodes 10 --hours 1 "$@"; }
 step "simulation, fixed seeds"; simulate --seed 5eed --seeds 12
 step "simulation, fresh seeds"; simulate --seed "$fresh" --seeds 6
