@@ -113,8 +113,8 @@ pub fn run_within(command: &mut Command, patience: Duration) -> Ended {
     Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// What each thread of a program does, as far as the system tells: its state, the system call, the kernel's stack; and the
-/// program's connections.
+/// What each thread of a program does, as far as the system tells: its state, the system call, the kernel's stack; and its open
+/// files, with all TCP sockets of its network.
 fn doing(pid: u32) -> String {
     let read = |path: String| fs::read_to_string(&path).map(|text| format!("{path}\n{text}\n")).unwrap_or_default();
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

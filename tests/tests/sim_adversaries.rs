@@ -96,7 +96,7 @@ fn selfish(hours: u64, part: u64) -> (u64, Races) {
 
 #[test]
 fn a_selfish_miner_with_an_eighth_of_the_hashes_loses() {
-    let (gained, races) = selfish(4, 125);
+    let (gained, races) = selfish(8, 125);
     // By equation 8 of the paper 97 of 1,000 blocks, if half of the others follow it in a race.
     assert!(gained < 125, "{gained}");
     assert!(races.hidden > 30 && races.begun > 20 && races.won < races.begun, "{races:?}");

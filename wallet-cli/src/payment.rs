@@ -251,8 +251,12 @@ impl<'a, 'b> Session<'a, 'b> {
                 Err(gone @ RpcError::Unreachable(_)) => Some(gone),
                 _ => None,
             });
-            let answer = gone.map_or_else(|| node.call::<Txid>("tx_submit", [Hex(transaction.clone())]), Err);
-            match answer {
+            if let Some(gone) = gone {
+                // The payment was not even offered.
+                refusals.push((node.name().to_owned(), gone.into()));
+                continue;
+            }
+            match node.call::<Txid>("tx_submit", [Hex(transaction.clone())]) {
                 Ok(theirs) if theirs == own => {}
                 Ok(theirs) => {
                     let failure = Failure::new(ExitCode::BadAnswer, format!("the node calls it {theirs}"), "");

@@ -34,14 +34,15 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Asks every node.
+    /// Asks every node. One that falls silent is left out of `nodes`, as long as another answers.
     ///
     /// # Errors
     /// If none says what waits there.
-    pub(crate) fn gather(nodes: &mut [Client], chain: &Chain, account: &AccountId) -> Result<Waiting, Failure> {
-        let mut waiting = Waiting::default();
+    pub(crate) fn gather(nodes: &mut Vec<Client>, chain: &Chain, account: &AccountId) -> Result<Waiting, Failure> {
+        let (mut waiting, mut silent) = (Waiting::default(), Vec::new());
         for node in nodes.iter_mut() {
             if let Err(error) = waiting.hear(node, chain, account) {
+                silent.extend(matches!(error, RpcError::Unreachable(_)).then(|| node.name().to_owned()));
                 waiting.failures.push((node.name().to_owned(), error.into()));
             }
         }
@@ -49,16 +50,25 @@ impl Waiting {
             Some((_, error)) if waiting.failures.len() + 1 == nodes.len() => Err(error),
             last => {
                 waiting.failures.extend(last);
+                nodes.retain(|node| !silent.iter().any(|silent| silent == node.name()));
                 Ok(waiting)
             }
         }
     }
 
     fn hear(&mut self, node: &mut Client, chain: &Chain, account: &AccountId) -> Result<(), RpcError> {
-        for entry in listed(node, account, chain)? {
+        let listed = listed(node, account, chain)?;
+        let claim = listed.last().map_or(0, |entry| entry.transaction.nonce.saturating_add(1));
+        for entry in listed {
             let txid = entry.transaction.txid;
             let known = self.signed.values().find(|transaction| transaction.txid() == txid).cloned();
-            let shown = known.map_or_else(|| signed(node, txid, account, chain), |known| Ok(Some(known)))?;
+            let shown = match known {
+                Some(known) => Some(known),
+                None => signed(node, txid, account, chain).inspect_err(|_| {
+                    // What it listed counts for a claim, though not for more.
+                    self.claims.push((node.name().to_owned(), claim));
+                })?,
+            };
             let Some(transaction) = shown else { continue };
             let nonce = transaction.body.nonce;
             self.held.entry(node.name().to_owned()).or_default().insert(nonce);

@@ -87,8 +87,11 @@ impl Branches {
 
     /// The best block, if it is better than the tip.
     pub(super) fn best_over(&self, tip: &HeaderRecord) -> Option<BlockHash> {
-        let (work, .., hash) = self.order.last()?;
-        let better = *work > tip.work || *work == tip.work && self.ties.prefers(hash, &tip.hash);
-        better.then_some(*hash)
+        let (work, .., best) = self.order.last()?;
+        if *work != tip.work {
+            return (*work > tip.work).then_some(*best);
+        }
+        let mut level = self.order.iter().rev().take_while(|(theirs, ..)| theirs == work).map(|(.., hash)| *hash);
+        level.find(|hash| self.ties.prefers(hash, &tip.hash))
     }
 }

@@ -5,6 +5,7 @@
 //! difficulty stays where it is, as in [`GERVAIS`]: so many blocks are mined in a time, whatever becomes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -222,7 +223,10 @@ impl Network {
         let all: u64 = self.world.hosts.iter().map(|host| host.share).sum();
         let beside_ppm = |height: u64| {
             let without = reached.get(&height).into_iter().flatten();
-            let hashed: u64 = without.map(|(host, at)| share(host) * (at - first[&height])).sum();
+            // As long as a host has not even the height before, it finds blocks of that one.
+            let before = |host: &usize| reached.get(&(height - 1))?.get(host).copied();
+            let since = |host: &usize| before(host).unwrap_or(0).max(first[&height]);
+            let hashed: u64 = without.map(|(host, at)| share(host) * at.saturating_sub(since(host))).sum();
             (u128::from(hashed) * 1_000_000 / u128::from(all * self.plan.interval_ms * MS)) as u64
         };
         let counted = self.found().iter().filter(|(at, ..)| *at >= FIRST).take(blocks);
@@ -238,7 +242,7 @@ impl Network {
     fn height(&self, (_, host, hash): &(u64, usize, BlockHash)) -> u64 {
         let node = self.world.hosts[*host].node().expect("there are no faults");
         let record = node.engine.snapshot().header(hash);
-        // A block that was found a moment ago may not be in the store yet: it is the last.
+        // It may not be in the store: not yet, or never, because another came while it waited for the engine.
         record.ok().flatten().map_or(u64::MAX, |record| record.height)
     }
 
@@ -322,7 +326,7 @@ fn rank(percent: usize, count: usize) -> usize {
 /// How many blocks came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stale {
-    /// The mean time between two blocks in milliseconds.
+    /// The mean time between two blocks in milliseconds, if miners never paused.
     pub interval_ms: u64,
     /// The transactions of a block in bytes.
     pub block_bytes: u64,
@@ -405,7 +409,7 @@ pub fn in_parallel<T: Sync, R: Send>(things: &[T], each: impl Fn(&T) -> R + Sync
     let workers = thread::available_parallelism().map_or(1, usize::from).min(things.len());
     let mut results: Vec<(usize, R)> = thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("no run panics")).collect()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     results.sort_by_key(|(number, _)| *number);
     results.into_iter().map(|(_, result)| result).collect()

@@ -41,11 +41,10 @@ impl Axis {
         Axis { label, scale, ticks: ticks.iter().map(|tick| (*tick, tick.to_string())).collect() }
     }
 
-    /// Where a value stands between the ends, from 0 to 1; what is beyond an end stands there.
+    /// Where a value stands: 0 at one end, 1 at the other.
     fn place(&self, value: f64) -> f64 {
         let [first, last] = [self.ticks.first(), self.ticks.last()].map(|tick| tick.map_or(f64::NAN, |tick| tick.0));
         let of = |value: f64| if self.scale == Scale::Log { value.ln() } else { value };
-        let value = value.clamp(first, last);
         (of(value) - of(first)) / (of(last) - of(first))
     }
 }
@@ -53,11 +52,11 @@ impl Axis {
 /// How a series is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// A line: what a formula says, or a course in time.
+    /// A line.
     Line,
-    /// A broken line: what others found.
+    /// A broken line: what something else is compared with.
     Dashed,
-    /// Dots: what was measured.
+    /// Dots: what was counted.
     Dots,
 }
 
@@ -104,6 +103,12 @@ impl Plot {
         ));
         put(format!("<title>{}</title>", escape(self.title)));
         put(format!(r#"<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>"#));
+        // What is beyond the axes is not shown; a dot on an end is.
+        let (left, top, width, height) =
+            (LEFT - 4.0, TOP - 4.0, WIDTH - LEFT - RIGHT + 8.0, HEIGHT - TOP - BOTTOM + 8.0);
+        put(format!(
+            r#"<clipPath id="frame"><rect x="{left}" y="{top}" width="{width}" height="{height}"/></clipPath>"#
+        ));
         put(text(WIDTH / 2.0, 22.0, "middle", r#"font-size="15""#, self.title));
         for (value, name) in &self.x.ticks {
             let x = self.left(*value);
@@ -124,9 +129,10 @@ impl Plot {
         legend += r#"fill="white" fill-opacity="0.8"/>"#;
         for (index, series) in self.series.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
-            let places: Vec<(f64, f64)> = series.points.iter().map(|(x, y)| (self.left(*x), self.down(*y))).collect();
+            let places = series.points.iter().map(|(x, y)| (self.left(*x), self.down(*y)));
+            let places: Vec<(f64, f64)> = places.filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
             let at = TOP + LINE * (index as f64 + 0.7);
-            put(drawn(&places, series.style, colour));
+            put(format!(r#"<g clip-path="url(#frame)">{}</g>"#, drawn(&places, series.style, colour)));
             legend += &drawn(&[(LEFT + 12.0, at), (LEFT + 36.0, at)], series.style, colour);
             legend += &text(LEFT + 44.0, at + 4.0, "start", "", &series.name);
         }
@@ -204,7 +210,8 @@ mod tests {
         // Four points, and two in the legend.
         assert_eq!(svg.matches("<circle").count(), 6);
         assert!(svg.contains(r#"cx="385.0" cy="212.5""#), "the middle of both axes: {svg}");
-        assert_eq!(svg.matches(r#"cx="700.0" cy="40.0""#).count(), 2, "what is beyond stands at the end");
+        assert_eq!(svg.matches(r#"cx="700.0" cy="40.0""#).count(), 1, "the end");
+        assert_eq!(svg.matches("<g clip-path").count(), 2, "what is beyond is cut off");
         assert_eq!(plot.table().lines().count(), 2 + 6);
         assert!(plot.table().contains("10\t0.5\tmeasured"));
     }

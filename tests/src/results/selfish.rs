@@ -68,8 +68,8 @@ impl Gain {
 
     /// The part of the others' hash rate that was on its side in races; nothing where there was none.
     pub fn gamma(&self) -> Option<f64> {
-        let Races { begun, won, helped, .. } = self.races;
-        let others = helped + (begun - won);
+        let Races { lost, helped, .. } = self.races;
+        let others = helped + lost;
         (others > 0).then(|| helped as f64 / others as f64)
     }
 }
@@ -111,6 +111,7 @@ fn sum(gains: &[Gain]) -> Gain {
         hidden: total(|gain| gain.races.hidden),
         begun: total(|gain| gain.races.begun),
         won: total(|gain| gain.races.won),
+        lost: total(|gain| gain.races.lost),
         helped: total(|gain| gain.races.helped),
     };
     Gain { own: total(|gain| gain.own), all: total(|gain| gain.all), races }

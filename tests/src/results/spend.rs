@@ -1,6 +1,6 @@
 //! Paying twice: how likely a payment with some confirmations is taken back by whoever has a part of the hash rate.
 //!
-//! The payer mines in secret from the block before the payment's, with one block in hand, and shows its branch when that has more
+//! The payer mines in secret from the block before the payment's, with one block in hand that took an interval, and shows its branch when that has more
 //! work (Rosenfeld, "Analysis of hashrate-based double-spending", 2014, arXiv:1402.2009). His formula counts blocks; here blocks have
 //! the difficulty that core's rule gives each branch, and the branch with more work wins.
 
@@ -70,12 +70,12 @@ pub fn attacks(share: f64, confirmations: u32, times: Times, seed: u64, count: u
         Branch { parent: ParentTimes { bits: START, height: 100, time, grandparent_time: time - interval }, work: 0.0 };
     let succeeded = (0..count).filter(|_| {
         let (mut honest, mut secret) = (start, start);
-        let mut now = time as f64;
+        let mut now = (time + interval) as f64;
         let date = |branch: &Branch, now: f64| match times {
             Times::True => now as u64,
             Times::Early => branch.parent.time + 1,
         };
-        secret.extend(&params, date(&secret, now + interval as f64));
+        secret.extend(&params, date(&secret, now));
         let mut confirmed = 0;
         loop {
             if confirmed >= confirmations && secret.work > honest.work {

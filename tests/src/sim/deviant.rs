@@ -110,8 +110,10 @@ pub struct Races {
     pub begun: u64,
     /// Of those, won: six blocks later its block is on the main chain.
     pub won: u64,
-    /// Of those, won because another miner found the next block on its block. Over this and the races that were not won, that is
-    /// the part γ of the others' hash rate that its branch has in a race.
+    /// Of those, lost: another block stands there.
+    pub lost: u64,
+    /// Of those that were won, won because another miner found the next block on its block. Of this and the races that were lost, that
+    /// is the part γ of the others' hash rate that its branch has in a race.
     pub helped: u64,
 }
 
@@ -244,7 +246,11 @@ impl Selfish {
         let main = |height| snapshot.main_hash(height).ok().flatten();
         let decided: Vec<(u64, BlockHash)> =
             self.undecided.extract_if(.., |(height, _)| *height + DECIDED <= tip).collect();
-        for (height, _) in decided.into_iter().filter(|(height, hash)| main(*height) == Some(*hash)) {
+        for (height, hash) in decided {
+            if main(height) != Some(hash) {
+                self.count(|races| races.lost += 1);
+                continue;
+            }
             let next = main(height + 1).and_then(|next| snapshot.body(&next).ok().flatten());
             let helped = next.is_some_and(|body| body.reward_to != self.own);
             self.count(|races| {

@@ -137,16 +137,23 @@ pub fn schedule(setup: &Setup, random: &Random) -> Vec<(u64, Fault)> {
     faults
 }
 
-/// What ends everything with the run's duration.
+/// What ends everything with the run's duration: whatever may have happened.
 pub fn closing(setup: &Setup, random: &Random) -> Vec<(u64, Fault)> {
     let (mut random, end) = (random.part("closing", 0), setup.duration);
+    let (faults_on, scripted) = (setup.faults, setup.schedule.is_some());
     let mut faults = vec![(end, Fault::Reform)];
     faults.push((end, Fault::Heal));
     for who in 0..setup.hosts {
         faults.push((end, Fault::Start(who)));
-        faults.push((end, Fault::Loss(who, 0)));
-        faults.push((end, Fault::Rate(who, 2_500_000)));
-        faults.push((end, Fault::Skew(who, random.below(2_000) as i64 - 1_000)));
+        if faults_on.loss || scripted {
+            faults.push((end, Fault::Loss(who, 0)));
+        }
+        if faults_on.slow || scripted {
+            faults.push((end, Fault::Rate(who, 2_500_000)));
+        }
+        if faults_on.skew || scripted {
+            faults.push((end, Fault::Skew(who, random.below(2_000) as i64 - 1_000)));
+        }
     }
     faults
 }

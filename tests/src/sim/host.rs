@@ -9,16 +9,14 @@ use drystone_core::params::ChainParams;
 use drystone_node::engine::message::{Input, MessageId, PeerId, RequestId};
 use drystone_node::engine::mining::MiningJob;
 use drystone_node::engine::work::Workshop;
-use drystone_node::engine::{Config, Engine, Ties};
+use drystone_node::engine::{Config, Engine};
 use drystone_node::store::{Store, StoreError, StoreOptions};
 
 use super::deviant::Deviant;
 use super::gossip::{GossipId, Router};
 use super::link::{Access, Uplink};
 use super::script::Script;
-use super::setup::Setup;
 use crate::fault::FaultyDisk;
-use crate::random::Random;
 
 /// Workers of a host's pool.
 pub const WORKERS: usize = 2;
@@ -132,24 +130,14 @@ impl Node {
     /// Starts an engine on a disk.
     pub fn start(
         number: usize,
-        mines: bool,
         disk: FaultyDisk,
         params: &Arc<ChainParams>,
         now_ms: u64,
-        setup: &Setup,
-        random: &mut Random,
+        config: Config,
     ) -> Result<Node, StoreError> {
         let options = StoreOptions { cache_bytes: CACHE_BYTES, ..StoreOptions::default() };
         let store = Arc::new(Store::open_backend(disk, params, &options)?);
-        let config = Config {
-            reward_to: mines.then(|| reward_account(number)),
-            threads: usize::from(mines),
-            seed: random.bytes(),
-            identity: id_of(number),
-            minimum_work: setup.minimum_work,
-            ties: if setup.ties_by_lot { Ties::Lot(random.bytes()) } else { Ties::FirstSeen },
-            ..Config::new([7; 32])
-        };
+        let config = Config { identity: id_of(number), ..config };
         let engine = Engine::new(Arc::clone(&store), Arc::clone(params), config, now_ms)?;
         Ok(Node {
             workshop: engine.workshop(),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use drystone_node::engine::message::Input;
+use drystone_node::engine::{Config, Ties};
 
 use super::checkers::Report;
 use super::faults::Fault;
 use super::gossip::Router;
-use super::host::{Node, Program};
+use super::host::{Node, Program, reward_account};
 use super::link::Uplink;
 use super::trace::Kind;
 use super::world::{Event, World};
@@ -26,7 +27,18 @@ impl World {
         host.starts += 1;
         host.disk = FaultyDisk::folding(std::mem::take(&mut host.image));
         let mines = host.share > 0;
-        let node = Node::start(number, mines, host.disk.clone(), &self.params, now_ms, &self.setup, &mut random);
+        let mut config = Config {
+            reward_to: mines.then(|| reward_account(number)),
+            threads: usize::from(mines),
+            seed: random.bytes(),
+            minimum_work: self.setup.minimum_work,
+            ..Config::new([7; 32])
+        };
+        // Who departs from the engine decides for itself.
+        if self.setup.ties_by_lot && host.honest {
+            config.ties = Ties::Lot(random.bytes());
+        }
+        let node = Node::start(number, host.disk.clone(), &self.params, now_ms, config);
         let node = match node {
             Ok(node) => node,
             Err(error) => return self.violate("durability", number, format!("does not start again: {error}")),

@@ -245,8 +245,9 @@ impl World {
 
     /// Adds a host with this part of the hash rate whose engine is departed from.
     pub fn add_deviant(&mut self, share: u64, access: Access, deviant: Box<dyn Deviant>) -> usize {
-        let number = self.add_host(share, access);
+        let number = self.place_host(share, access, Program::Off);
         (self.hosts[number].deviant, self.hosts[number].honest) = (Some(deviant), false);
+        self.start_host(number);
         number
     }
 

@@ -358,21 +358,32 @@ mod tests {
     /// Else it would be waited for as often as it lists payments.
     #[test]
     fn a_node_that_falls_silent_is_waited_for_once() {
-        let (ledger, dir) = setup();
-        pay(&node(&ledger), dir.path(), &format!("{} 1", bob())).unwrap();
-        let silent = FakeNode::start(move |method, params| {
-            if method == "tx_get" {
-                thread::sleep(Duration::from_secs(60));
-            }
-            let mut answer = ledger.lock().unwrap().answer(method, params)?;
-            if method == "mempool_list" {
-                answer["transactions"] = vec![answer["transactions"][0].clone(); 30].into();
-            }
-            Ok(answer)
-        });
-        let start = Instant::now();
-        let failure = pay(&silent, dir.path(), &format!("{} 2 --timeout 1", bob())).unwrap_err();
+        let (ledgers, dir) = (apart(2), setup().1);
+        pay(&node(&ledgers[0]), dir.path(), &format!("{} 1", bob())).unwrap();
+        // One that answers until it is asked for what it listed, and no more from then on.
+        let silent = || {
+            let ledger = Arc::clone(&ledgers[0]);
+            FakeNode::start(move |method, params| {
+                if method == "tx_get" {
+                    thread::sleep(Duration::from_secs(60));
+                }
+                let mut answer = ledger.lock().unwrap().answer(method, params)?;
+                if method == "mempool_list" {
+                    answer["transactions"] = vec![answer["transactions"][0].clone(); 30].into();
+                }
+                Ok(answer)
+            })
+        };
+        let (alone, other, start) = (silent(), node(&ledgers[1]), Instant::now());
+        let failure = pay(&alone, dir.path(), &format!("{} 2 --timeout 1", bob())).unwrap_err();
         assert_eq!(failure.code, ExitCode::Unreachable, "{failure}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        // Beside another it is named, with what it claims, and asked no more.
+        let (beside, start) = (silent(), Instant::now());
+        let report = pay_at(&[&beside, &other], dir.path(), &format!("{} 2 --timeout 1", bob())).unwrap();
+        for what in ["does not say what waits", "says that the next nonce is 1"] {
+            assert!(report.text.contains(&format!("ignored: {}/rpc {what}", beside.url)), "{}", report.text);
+        }
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 
