@@ -1,13 +1,16 @@
 //! Paying twice: how likely a payment with some confirmations is taken back by whoever has a part of the hash rate.
 //!
-//! The payer mines in secret from the block before the payment's, with one block in hand that took an interval, and shows its branch when that has more
+//! The payer mines in secret from the block before the payment's, with one block in hand, and shows its branch when that has more
 //! work (Rosenfeld, "Analysis of hashrate-based double-spending", 2014, arXiv:1402.2009). His formula counts blocks; here blocks have
-//! the difficulty that core's rule gives each branch, and the branch with more work wins.
+//! the difficulty that core's rule gives each branch, and the branch with more work wins. The block in hand took an interval, in
+//! which others found none: their first block is late by it, so their next ones have a little less work, and a branch that is level
+//! with theirs mostly wins. That is the payee's worse case.
 
 use drystone_core::difficulty::{ParentTimes, next_bits};
 use drystone_core::genesis::main_params;
 use drystone_core::params::ChainParams;
 
+use super::network::in_parallel;
 use super::plot::{Axis, Plot, Scale, Series, Style};
 use super::{START, difficulty_of, unit, wait};
 use crate::random::Random;
@@ -113,17 +116,12 @@ pub fn plots() -> Vec<Plot> {
             series.push(Series::new("30 %, if being level were enough", Style::Dashed, formula(0)));
         }
     }
+    let places: Vec<(f64, u32)> =
+        shares.iter().flat_map(|share| confirmations.iter().map(move |n| (*share, *n))).collect();
     for (times, name) in [(Times::True, "by Drystone's rules"), (Times::Early, "and with false times")] {
-        let mut points = Vec::new();
-        for share in shares {
-            for n in &confirmations {
-                let measured = attacks(share, *n, times, 1, ATTACKS);
-                // Less than that are too few to count.
-                if measured * ATTACKS as f64 >= 10.0 {
-                    points.push((f64::from(*n), measured));
-                }
-            }
-        }
+        let mut points = in_parallel(&places, |(share, n)| (f64::from(*n), attacks(*share, *n, times, 1, ATTACKS)));
+        // Fewer are too few to count.
+        points.retain(|(_, measured)| measured * ATTACKS as f64 >= 10.0);
         series.push(Series::new(name, Style::Dots, points));
     }
     vec![Plot {
