@@ -1,4 +1,4 @@
-//! `drystone-sim run`: a network of real engines under virtual time, from one seed or from a scenario file.
+//! `drystone-sim`: networks of real engines under virtual time, from a seed, from a scenario file, or as somebody plans one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
+use drystone_tests::results::advice::advise;
+use drystone_tests::results::network::{Plan, Relay};
+use drystone_tests::sim::link::{CLOUDS, SIMBLOCK};
 use drystone_tests::sim::scenario::{explained, shrink};
 use drystone_tests::sim::{Faults, MINUTE, MS, Outcome, Setup, World};
 
@@ -23,6 +26,37 @@ struct Cli {
 enum Command {
     /// Run a network; the exit code is 0 only if everything held that must hold.
     Run(Run),
+    /// Say what to expect of a network of one's own: how long blocks take, how many come to nothing, how many confirmations are
+    /// enough.
+    Advise(Advise),
+}
+
+#[derive(Args)]
+struct Advise {
+    /// How many nodes; up to 16 of them mine.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=1_000))]
+    nodes: u16,
+    /// The block interval in milliseconds.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    interval: u64,
+    /// The transactions of a block in bytes; all blocks are full.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=33_554_432))]
+    block_bytes: u64,
+    /// Where the nodes are: at homes all over the world (homes), or in five data centres all over the world (clouds).
+    #[arg(long, default_value = "homes")]
+    regions: Where,
+    /// The risk that is taken that a payment is taken back.
+    #[arg(long, default_value_t = 0.001)]
+    risk: f64,
+    /// How many blocks to mine, with each of two seeds.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(10..=10_000))]
+    blocks: u16,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Where {
+    Homes,
+    Clouds,
 }
 
 #[derive(Args, Clone)]
@@ -63,7 +97,30 @@ fn hex_seed(text: &str) -> Result<u64, String> {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(run) = Cli::parse().command;
+    match Cli::parse().command {
+        Command::Run(run) => run_all(&run),
+        Command::Advise(advice) => say_what_to_expect(&advice),
+    }
+}
+
+fn say_what_to_expect(advice: &Advise) -> ExitCode {
+    if !(advice.risk > 0.0 && advice.risk < 1.0) {
+        eprintln!("error: a risk is above 0 and below 1; next: drystone-sim advise --risk 0.001");
+        return ExitCode::from(2);
+    }
+    let regions = match advice.regions {
+        Where::Homes => &SIMBLOCK,
+        Where::Clouds => &CLOUDS,
+    };
+    let (interval_ms, block_bytes) = (advice.interval, advice.block_bytes);
+    let plan = Plan { hosts: advice.nodes.into(), interval_ms, block_bytes, relay: Relay::Compact, regions };
+    for (name, value) in advise(&plan, advice.blocks.into(), &[1, 2], advice.risk) {
+        println!("{name:<17} {value}");
+    }
+    ExitCode::SUCCESS
+}
+
+fn run_all(run: &Run) -> ExitCode {
     if run.nodes < 2 || run.hours == 0 || run.seeds == 0 {
         eprintln!(
             "error: a network has at least 2 nodes, 1 hour and 1 seed; next: drystone-sim run --nodes 20 --hours 6"
@@ -92,7 +149,7 @@ fn main() -> ExitCode {
                         let seed = run.seed.wrapping_add(number);
                         Setup::new(seed, run.nodes.into(), run.hours * 60 * MINUTE, run.faults)
                     });
-                    if !run_setup(&run, &setup) {
+                    if !run_setup(run, &setup) {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }
                 }

@@ -38,7 +38,7 @@ fn spreading() -> Plot {
         file: "propagation",
         title: "How long a block of 1 MB takes to reach the nodes of a network",
         x: Axis::new("nodes", Scale::Log, &[10.0, 30.0, 100.0, 300.0, 1000.0]),
-        y: Axis::new("seconds", Scale::Log, &[0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0]),
+        y: Axis::new("seconds", Scale::Log, &[0.5, 1.0, 2.0, 5.0]),
         series: vec![
             Series::new("half of them", Style::Line, of(|found| found.p50)),
             Series::new("90 %", Style::Line, of(|found| found.p90)),
@@ -70,23 +70,8 @@ fn coming_to_nothing() -> Plot {
     Plot {
         file: "stale",
         title: "Blocks that come to nothing",
-        x: Axis {
-            label: "block interval",
-            scale: Scale::Log,
-            ticks: [
-                (1, "1 s"),
-                (2, "2 s"),
-                (5, "5 s"),
-                (10, "10 s"),
-                (30, "30 s"),
-                (60, "1 min"),
-                (150, "2.5 min"),
-                (600, "10 min"),
-            ]
-            .map(|(seconds, name)| (f64::from(seconds), name.to_owned()))
-            .into(),
-        },
-        y: Axis::new("% of all blocks", Scale::Log, &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
+        x: Axis::new("block interval, s", Scale::Log, &[1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 150.0, 600.0]),
+        y: Axis::new("% of all blocks", Scale::Log, &[0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]),
         series: vec![
             Series::new("Gervais et al., Bitcoin's relay of 2016", Style::Dashed, published(|at| at.standard_ppm)),
             Series::new("Gervais et al., with a relay network", Style::Dashed, published(|at| at.relay_network_ppm)),

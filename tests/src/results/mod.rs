@@ -1,5 +1,6 @@
 //! Published results: what the rules and the simulator say about a network that somebody might run, as figures.
 
+pub mod advice;
 pub mod blocks;
 pub mod difficulty;
 pub mod network;

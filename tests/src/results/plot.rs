@@ -3,15 +3,14 @@
 use std::fmt::Write;
 
 const WIDTH: f64 = 720.0;
+/// Without the legend, which stands below.
 const HEIGHT: f64 = 440.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 55.0;
-/// The height of a line of the legend.
+/// The height of a line.
 const LINE: f64 = 18.0;
-/// The width of a letter, about.
-const LETTER: f64 = 6.6;
 /// Colours that those who see few apart can tell (Okabe and Ito, "Color Universal Design", 2008).
 const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"];
 
@@ -31,19 +30,19 @@ pub struct Axis {
     pub label: &'static str,
     /// How.
     pub scale: Scale,
-    /// Where it is marked, in order, and what stands there.
-    pub ticks: Vec<(f64, String)>,
+    /// Where it is marked, in order.
+    pub ticks: Vec<f64>,
 }
 
 impl Axis {
-    /// An axis that shows its ticks' values.
+    /// An axis.
     pub fn new(label: &'static str, scale: Scale, ticks: &[f64]) -> Axis {
-        Axis { label, scale, ticks: ticks.iter().map(|tick| (*tick, tick.to_string())).collect() }
+        Axis { label, scale, ticks: ticks.to_vec() }
     }
 
     /// Where a value stands: 0 at one end, 1 at the other.
     fn place(&self, value: f64) -> f64 {
-        let [first, last] = [self.ticks.first(), self.ticks.last()].map(|tick| tick.map_or(f64::NAN, |tick| tick.0));
+        let [first, last] = [self.ticks.first(), self.ticks.last()].map(|tick| tick.copied().unwrap_or(f64::NAN));
         let of = |value: f64| if self.scale == Scale::Log { value.ln() } else { value };
         (of(value) - of(first)) / (of(last) - of(first))
     }
@@ -98,11 +97,12 @@ impl Plot {
     pub fn svg(&self) -> String {
         let mut svg = String::new();
         let mut put = |text: String| svg.push_str(&(text + "\n"));
+        let whole = HEIGHT + LINE * (self.series.len() as f64 + 0.5);
         put(format!(
-            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">"#
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {whole}" font-family="sans-serif" font-size="13">"#
         ));
         put(format!("<title>{}</title>", escape(self.title)));
-        put(format!(r#"<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>"#));
+        put(format!(r#"<rect width="{WIDTH}" height="{whole}" fill="white"/>"#));
         // What is beyond the axes is not shown; a dot on an end is.
         let (left, top, width, height) =
             (LEFT - 4.0, TOP - 4.0, WIDTH - LEFT - RIGHT + 8.0, HEIGHT - TOP - BOTTOM + 8.0);
@@ -110,28 +110,25 @@ impl Plot {
             r#"<clipPath id="frame"><rect x="{left}" y="{top}" width="{width}" height="{height}"/></clipPath>"#
         ));
         put(text(WIDTH / 2.0, 22.0, "middle", r#"font-size="15""#, self.title));
-        for (value, name) in &self.x.ticks {
+        for value in &self.x.ticks {
             let x = self.left(*value);
             put(format!(r#"<path d="M{x:.1} {TOP}V{}" stroke="{GRID}"/>"#, HEIGHT - BOTTOM));
-            put(text(x, HEIGHT - BOTTOM + LINE, "middle", "", name));
+            put(text(x, HEIGHT - BOTTOM + LINE, "middle", "", &value.to_string()));
         }
-        for (value, name) in &self.y.ticks {
+        for value in &self.y.ticks {
             let y = self.down(*value);
             put(format!(r#"<path d="M{LEFT} {y:.1}H{}" stroke="{GRID}"/>"#, WIDTH - RIGHT));
-            put(text(LEFT - 6.0, y + 4.0, "end", "", name));
+            put(text(LEFT - 6.0, y + 4.0, "end", "", &value.to_string()));
         }
         put(text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 14.0, "middle", "", self.x.label));
         let middle = (TOP + HEIGHT - BOTTOM) / 2.0;
         put(text(16.0, middle, "middle", &format!(r#"transform="rotate(-90 16 {middle})""#), self.y.label));
-        let longest = self.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
-        let (width, height) = (48.0 + LETTER * longest as f64, LINE * (self.series.len() as f64 + 0.4));
-        let mut legend = format!(r#"<rect x="{}" y="{TOP}" width="{width}" height="{height:.1}" "#, LEFT + 4.0);
-        legend += r#"fill="white" fill-opacity="0.8"/>"#;
+        let mut legend = String::new();
         for (index, series) in self.series.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
             let places = series.points.iter().map(|(x, y)| (self.left(*x), self.down(*y)));
             let places: Vec<(f64, f64)> = places.filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
-            let at = TOP + LINE * (index as f64 + 0.7);
+            let at = HEIGHT + LINE * (index as f64 + 0.5);
             put(format!(r#"<g clip-path="url(#frame)">{}</g>"#, drawn(&places, series.style, colour)));
             legend += &drawn(&[(LEFT + 12.0, at), (LEFT + 36.0, at)], series.style, colour);
             legend += &text(LEFT + 44.0, at + 4.0, "start", "", &series.name);
