@@ -248,9 +248,10 @@ impl Engine {
     }
 
     /// Whether an update that has nothing to do waits for the next block of a long download in place of a commit of its own
-    /// for every few. Whoever else wants the store is not kept waiting.
+    /// for every few. Whoever else wants the store, or a verdict, is not kept waiting.
     fn stays_open(&self, update: &ChainUpdate) -> bool {
-        let wanted = !self.waiting.is_empty() || self.save_at.is_some_and(|due| due <= self.now);
+        let handed_in = self.submission.is_some_and(|submission| submission.origin != Origin::Download);
+        let wanted = handed_in || !self.waiting.is_empty() || self.save_at.is_some_and(|due| due <= self.now);
         // Later than a whole wait from now is never due: the clock was set back.
         let open = (1..=UPDATE_OPEN_MS).contains(&update.open_until.saturating_sub(self.now));
         self.has_room(update) && self.is_syncing() && !self.net.window.has_next() && !wanted && open
