@@ -36,7 +36,7 @@ struct Advise {
     /// How many nodes; up to 16 of them mine.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=1_000))]
     nodes: u16,
-    /// The block interval in milliseconds.
+    /// The interval of all blocks, stale ones too, in milliseconds.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     interval: u64,
     /// The transactions of a block in bytes; all blocks are full.
@@ -104,8 +104,8 @@ fn main() -> ExitCode {
 }
 
 fn say_what_to_expect(advice: &Advise) -> ExitCode {
-    if !(advice.risk > 0.0 && advice.risk < 1.0) {
-        eprintln!("error: a risk is above 0 and below 1; next: drystone-sim advise --risk 0.001");
+    if !(advice.risk >= 1e-9 && advice.risk < 1.0) {
+        eprintln!("error: a risk is 1e-9 or more and below 1; next: drystone-sim advise --risk 0.001");
         return ExitCode::from(2);
     }
     let regions = match advice.regions {

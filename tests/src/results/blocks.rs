@@ -78,7 +78,7 @@ fn coming_to_nothing() -> Plot {
             Series::new("their blocks, announced and fetched whole", Style::Line, expected(&whole)),
             Series::new("their blocks, relayed compact", Style::Line, expected(&compact)),
             Series::new("blocks of 1 MB at any interval, relayed compact", Style::Line, expected(&full)),
-            Series::new("the last, counted", Style::Dots, counted(&full)),
+            Series::new("the last, counted", Style::Dots, counted(&full)).like(4),
         ],
     }
 }

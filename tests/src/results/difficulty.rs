@@ -171,7 +171,7 @@ pub fn plots() -> Vec<Plot> {
             file: "difficulty-sleep",
             title: "After nobody mined for a while",
             x: Axis::new("hours of sleep", Scale::Log, &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]),
-            y: Axis::new("blocks, hours", Scale::Log, &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]),
+            y: Axis::new("a number of blocks; hours", Scale::Log, &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]),
             series: vec![
                 Series::new("blocks at less than half the interval", Style::Line, fast),
                 Series::new("hours until the interval is right within a tenth", Style::Line, until),

@@ -68,12 +68,20 @@ pub struct Series {
     pub style: Style,
     /// The points.
     pub points: Vec<(f64, f64)>,
+    /// The place of its colour; that of the series among all, where none is given.
+    pub colour: Option<usize>,
 }
 
 impl Series {
     /// A series.
     pub fn new(name: impl Into<String>, style: Style, points: Vec<(f64, f64)>) -> Series {
-        Series { name: name.into(), style, points }
+        Series { name: name.into(), style, points, colour: None }
+    }
+
+    /// In the colour of the series at `place`, to which it belongs.
+    #[must_use]
+    pub fn like(self, place: usize) -> Series {
+        Series { colour: Some(place), ..self }
     }
 }
 
@@ -125,7 +133,7 @@ impl Plot {
         put(text(16.0, middle, "middle", &format!(r#"transform="rotate(-90 16 {middle})""#), self.y.label));
         let mut legend = String::new();
         for (index, series) in self.series.iter().enumerate() {
-            let colour = COLOURS[index % COLOURS.len()];
+            let colour = COLOURS[series.colour.unwrap_or(index) % COLOURS.len()];
             let places = series.points.iter().map(|(x, y)| (self.left(*x), self.down(*y)));
             let places: Vec<(f64, f64)> = places.filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
             let at = HEIGHT + LINE * (index as f64 + 0.5);

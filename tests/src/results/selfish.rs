@@ -195,7 +195,6 @@ mod tests {
     fn who_is_beside_everybody_wins_ties_that_go_to_the_first_seen_and_not_those_by_lot() {
         let [first, lot] = [Tie::FirstSeen, Tie::Lot]
             .map(|tie| mine(300, Connected::Everywhere, tie, 4, 7).gamma().expect("it raced"));
-        println!("{first} {lot}");
         assert!(first > 0.7 && (0.2..0.8).contains(&lot) && lot < first, "{first} {lot}");
     }
 }

@@ -11,14 +11,14 @@ use drystone_core::genesis::main_params;
 use drystone_core::params::ChainParams;
 
 use super::network::in_parallel;
-use super::plot::{Axis, Plot, Scale, Series, Style};
+use super::plot::{Axis, Plot, Scale, Series, Style, short};
 use super::{START, difficulty_of, unit, wait};
 use crate::random::Random;
 
-/// Attacks for each point.
-const ATTACKS: u64 = 40_000;
-/// Blocks by which whoever is behind gives up.
-const HOPELESS: f64 = 40.0;
+/// Attacks for each point: enough for the second digit.
+const ATTACKS: u64 = 4_000;
+/// More confirmations are asked of nobody.
+pub const MOST_CONFIRMATIONS: u32 = 1_000;
 
 /// The probability that a payment with `confirmations` is taken back by `share` of the hash rate, where the branch must have `ahead`
 /// blocks more than the others': Rosenfeld's formula with 1, and with 0 for one that wins when it is level.
@@ -47,31 +47,40 @@ pub enum Times {
     Early,
 }
 
-/// One branch: its last block, its work in blocks of the start.
+/// One branch: its last block, its work and the difficulty of its next block, both in blocks of the start.
 #[derive(Clone, Copy)]
 struct Branch {
     parent: ParentTimes,
     work: f64,
+    difficulty: f64,
 }
 
 impl Branch {
     fn extend(&mut self, params: &ChainParams, time: u64) {
-        self.work += difficulty_of(self.parent.bits);
+        self.work += self.difficulty;
         let ParentTimes { bits, height, time: before, .. } = self.parent;
         let time = time.max(before + 1);
         self.parent = ParentTimes { bits, height: height + 1, time, grandparent_time: before };
         self.parent.bits = next_bits(params, &self.parent);
+        self.difficulty = difficulty_of(self.parent.bits);
     }
 }
 
-/// Of many attacks with `share` of the hash rate those that succeed, as a part of 1.
+/// The probability that an attack with `share` of the hash rate succeeds, from `count` attacks.
+///
+/// Few would, so the payer finds more blocks here than its hash rate gives it, every attack succeeds, and counts by as much less as
+/// it is likelier so: importance sampling, tilted as for random walks (Asmussen and Glynn, "Stochastic Simulation", 2007, chapter VI).
+///
+/// # Panics
+/// If the payer has half of the hash rate, with which it succeeds in the end.
 pub fn attacks(share: f64, confirmations: u32, times: Times, seed: u64, count: u64) -> f64 {
+    assert!(share < 0.5, "{share} of the hash rate");
     let params = main_params();
     let mut random = Random::new(seed).part("spend", u64::from(confirmations) << 32 | (share * 1000.0) as u64);
     let (time, interval) = (params.time + params.interval, params.interval);
-    let start =
-        Branch { parent: ParentTimes { bits: START, height: 100, time, grandparent_time: time - interval }, work: 0.0 };
-    let succeeded = (0..count).filter(|_| {
+    let parent = ParentTimes { bits: START, height: 100, time, grandparent_time: time - interval };
+    let start = Branch { parent, work: 0.0, difficulty: 1.0 };
+    let attack = |_| {
         let (mut honest, mut secret) = (start, start);
         let mut now = (time + interval) as f64;
         let date = |branch: &Branch, now: f64| match times {
@@ -79,58 +88,95 @@ pub fn attacks(share: f64, confirmations: u32, times: Times, seed: u64, count: u
             Times::Early => branch.parent.time + 1,
         };
         secret.extend(&params, date(&secret, now));
-        let mut confirmed = 0;
+        let (mut confirmed, mut weight) = (0, 1.0);
         loop {
             if confirmed >= confirmations && secret.work > honest.work {
-                return true;
-            }
-            if honest.work - secret.work > HOPELESS {
-                return false;
+                return weight;
             }
             // Both search at their own difficulty.
-            let (theirs, own) =
-                ((1.0 - share) / difficulty_of(honest.parent.bits), share / difficulty_of(secret.parent.bits));
-            now += wait(&mut random, interval as f64 / (theirs + own));
-            if unit(&mut random) * (theirs + own) < own {
+            let (theirs, own) = (honest.difficulty, secret.difficulty);
+            now += wait(&mut random, interval as f64 / ((1.0 - share) / theirs + share / own));
+            let wins = |share: f64| share / own / (share / own + (1.0 - share) / theirs);
+            // As if the two had the same hash rate until the payment is confirmed, and as if they had changed places then.
+            let tilted = wins(if confirmed < confirmations { 0.5 } else { 1.0 - share });
+            if unit(&mut random) < tilted {
+                weight *= wins(share) / tilted;
                 let time = date(&secret, now);
                 secret.extend(&params, time);
             } else {
+                weight *= (1.0 - wins(share)) / (1.0 - tilted);
                 honest.extend(&params, now as u64);
                 confirmed += 1;
             }
         }
-    });
-    succeeded.count() as f64 / count as f64
+    };
+    (0..count).map(attack).sum::<f64>() / count as f64
 }
 
-/// The figure.
+/// The fewest confirmations after which `share` of the hash rate takes a payment back with a probability below `risk`, with false
+/// times; nothing where a thousand are too few.
+pub fn enough(share: f64, risk: f64) -> Option<u32> {
+    let safe = |confirmations: u32| attacks(share, confirmations, Times::Early, 1, ATTACKS) < risk;
+    if share >= 0.5 {
+        return None;
+    }
+    // Twice as many each time, because many take long to try.
+    let (mut few, mut many) = (0, 1);
+    while !safe(many) {
+        if many == MOST_CONFIRMATIONS {
+            return None;
+        }
+        (few, many) = (many, (2 * many).min(MOST_CONFIRMATIONS));
+    }
+    while many - few > 1 {
+        let middle = few.midpoint(many);
+        if safe(middle) { many = middle } else { few = middle }
+    }
+    Some(many)
+}
+
+/// The figures: the probability by the number of confirmations, and the number by the hash rate.
 pub fn plots() -> Vec<Plot> {
     let shares = [0.1, 0.2, 0.3, 0.4];
-    let confirmations: Vec<u32> = (1..=20).collect();
+    let confirmations: Vec<u32> = (1..=40).collect();
     let mut series = Vec::new();
-    for share in shares {
-        let formula = |ahead| confirmations.iter().map(|n| (f64::from(*n), rosenfeld(share, *n, ahead))).collect();
-        let name = format!("{} % of the hash rate, by Rosenfeld's formula", share * 100.0);
-        series.push(Series::new(name, Style::Line, formula(1)));
-        if share == 0.3 {
-            series.push(Series::new("30 %, if being level were enough", Style::Dashed, formula(0)));
+    for (times, name) in [(Times::Early, "with false times"), (Times::True, "with true times")] {
+        for (place, share) in shares.into_iter().enumerate() {
+            let points = in_parallel(&confirmations, |n| (f64::from(*n), attacks(share, *n, times, 1, ATTACKS)));
+            let style = if times == Times::Early { Style::Line } else { Style::Dots };
+            series
+                .push(Series::new(format!("{} % of the hash rate, {name}", share * 100.0), style, points).like(place));
         }
     }
-    let places: Vec<(f64, u32)> =
-        shares.iter().flat_map(|share| confirmations.iter().map(move |n| (*share, *n))).collect();
-    for (times, name) in [(Times::True, "by Drystone's rules"), (Times::Early, "and with false times")] {
-        let mut points = in_parallel(&places, |(share, n)| (f64::from(*n), attacks(*share, *n, times, 1, ATTACKS)));
-        // Fewer are too few to count.
-        points.retain(|(_, measured)| measured * ATTACKS as f64 >= 10.0);
-        series.push(Series::new(name, Style::Dots, points));
+    for (place, share) in shares.into_iter().enumerate() {
+        let formula = confirmations.iter().map(|n| (f64::from(*n), rosenfeld(share, *n, 1))).collect();
+        let name = format!("{} %, by Rosenfeld's formula", share * 100.0);
+        series.push(Series::new(name, Style::Dashed, formula).like(place));
     }
-    vec![Plot {
-        file: "double-spend",
-        title: "A payment is taken back",
-        x: Axis::new("confirmations", Scale::Linear, &[0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0]),
-        y: Axis::new("probability", Scale::Log, &[0.0001, 0.001, 0.01, 0.1, 1.0]),
-        series,
-    }]
+    let percents = [1.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0];
+    let asked = [0.01, 0.001, 0.0001].map(|risk| {
+        let counts = in_parallel(&percents, |percent| (*percent, enough(percent / 100.0, risk)));
+        let points = counts.into_iter().filter_map(|(percent, count)| Some((percent, f64::from(count?)))).collect();
+        Series::new(format!("for a risk below {} %", short(risk * 100.0)), Style::Line, points)
+    });
+    // Far below the axis.
+    series.iter_mut().for_each(|series| series.points.retain(|(_, probability)| *probability > 1e-6));
+    vec![
+        Plot {
+            file: "double-spend",
+            title: "A payment is taken back",
+            x: Axis::new("confirmations", Scale::Linear, &[0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]),
+            y: Axis::new("probability", Scale::Log, &[0.0001, 0.001, 0.01, 0.1, 1.0]),
+            series,
+        },
+        Plot {
+            file: "confirmations",
+            title: "Confirmations that are enough",
+            x: Axis::new("the payer's part of the hash rate, %", Scale::Linear, &[0.0, 10.0, 20.0, 30.0, 40.0]),
+            y: Axis::new("confirmations", Scale::Log, &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0]),
+            series: asked.into(),
+        },
+    ]
 }
 
 #[cfg(test)]
@@ -152,11 +198,23 @@ mod tests {
     /// Branches with as many blocks have not the same work, so that being level is enough now and then.
     #[test]
     fn attacks_succeed_as_often_as_if_being_level_were_sometimes_enough() {
-        for (share, confirmations) in [(0.1, 2), (0.2, 4), (0.3, 6)] {
+        for (share, confirmations) in [(0.1, 2), (0.2, 4), (0.3, 6), (0.1, 10)] {
             let bound = |ahead| rosenfeld(share, confirmations, ahead);
             let [honest, early] =
-                [Times::True, Times::Early].map(|times| attacks(share, confirmations, times, 7, 5_000));
-            assert!(bound(1) < honest && honest < early && early < 1.05 * bound(0), "{honest} {early}");
+                [Times::True, Times::Early].map(|times| attacks(share, confirmations, times, 7, 1_000));
+            for found in [honest, early] {
+                assert!(bound(1) < found && found < 1.05 * bound(0), "{share} {confirmations}: {honest} {early}");
+            }
         }
+    }
+
+    /// A long branch whose times are false has blocks of ever more work, of which one may be enough.
+    #[test]
+    fn false_times_are_worth_more_the_longer_the_branch() {
+        let ratio = |confirmations| {
+            let [honest, early] = [Times::True, Times::Early].map(|times| attacks(0.3, confirmations, times, 7, 500));
+            early / honest
+        };
+        assert!((1.0..1.3).contains(&ratio(6)) && ratio(40) > 2.0, "{} {}", ratio(6), ratio(40));
     }
 }
