@@ -919,6 +919,20 @@ fn a_long_update_commits_half_way_and_every_part_is_a_valid_chain() {
     bench.assert_at(&theirs);
 }
 
+/// What is downloaded is committed many blocks at a time; who hands one in does not wait for the others.
+#[test]
+fn a_block_handed_in_during_a_download_has_its_verdict_at_once() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let blocks: Vec<Block> = (0..64).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    bench.meet_ahead(&chain);
+    assert_eq!(bench.engine.missing_blocks(), blocks.len());
+    for (block, height) in blocks.iter().zip(1..=3) {
+        assert_eq!(bench.feed(block).result, Ok(Accepted::Connected { height }));
+        assert_eq!(bench.tip(), block.header.hash());
+    }
+}
+
 #[test]
 fn no_block_of_our_own_takes_rot_over() {
     let disk = Disk::new();

@@ -7,7 +7,7 @@ use drystone_node::engine::limits::{
 };
 use drystone_node::engine::message::{Direction, JobId, MessageId, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::verdict::Disposition;
-use drystone_node::engine::wire::{Gossip, IdPrefix, Request, Response, id_prefix};
+use drystone_node::engine::wire::{Gossip, IdPrefix, PROTOCOL_VERSION, Request, Response, Status, id_prefix};
 use drystone_node::engine::work::{Job, Workshop};
 use drystone_tests::far::{Payers, params};
 
@@ -51,6 +51,32 @@ impl Bench {
             }
         }
         assert!(self.engine.peers().contains(&peer));
+    }
+
+    /// A peer that has a longer chain, gives its headers, and of its bodies none.
+    pub(crate) fn meet_ahead(&mut self, chain: &TestChain) {
+        let (tip, header) = (chain.tip(), chain.headers().last().expect("it is longer"));
+        let status = Status {
+            version: PROTOCOL_VERSION,
+            chain_id: self.params.chain_id(),
+            height: tip.height,
+            hash: tip.hash,
+            work: tip.work,
+            state_root: header.state_root,
+            held: vec![(0, tip.height)],
+        };
+        let (address, direction) = (([192, 0, 2, 1], 1).into(), Direction::Outbound);
+        let mut said = self.peer(PeerEvent::Connected { address, direction });
+        while let Some((id, response)) = said.iter().find_map(|output| match output {
+            Output::Request { id, request: Request::Status(_), .. } => Some((*id, Response::Status(status.clone()))),
+            Output::Request { id, request: Request::Headers(_), .. } => {
+                Some((*id, Response::Headers(chain.headers()[1..].to_vec())))
+            }
+            _ => None,
+        }) {
+            said = self.peer(PeerEvent::Response { id, response });
+            said.extend(self.settle());
+        }
     }
 
     /// The peer compares mempools.
