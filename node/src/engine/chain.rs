@@ -20,7 +20,7 @@ use super::limits::{UPDATE_BLOCKS, UPDATE_OPEN_MS};
 use super::message::{Accepted, ChainEvent, Origin, Output};
 use super::sync::is_usable;
 use super::verdict::Refusal;
-use super::{Engine, Fault};
+use super::{Engine, Fault, Waiting};
 use crate::store::{HeaderRecord, Record, StoreError, Update, Validity};
 
 /// One step of a chain update.
@@ -250,8 +250,8 @@ impl Engine {
     /// Whether an update that has nothing to do waits for the next block of a long download in place of a commit of its own
     /// for every few. Whoever else wants the store, or a verdict, is not kept waiting.
     fn stays_open(&self, update: &ChainUpdate) -> bool {
-        let handed_in = self.submission.is_some_and(|submission| submission.origin != Origin::Download);
-        let wanted = handed_in || !self.waiting.is_empty() || self.save_at.is_some_and(|due| due <= self.now);
+        let save = self.save_at.is_some_and(|due| due <= self.now);
+        let wanted = save || !self.waiting.is_empty() || self.is_verdict_awaited();
         // Later than a whole wait from now is never due: the clock was set back.
         let open = (1..=UPDATE_OPEN_MS).contains(&update.open_until.saturating_sub(self.now));
         self.has_room(update) && self.is_syncing() && !self.net.window.has_next() && !wanted && open
@@ -263,9 +263,19 @@ impl Engine {
         self.stays_open(update).then_some(update.open_until)
     }
 
+    /// Whether a block was handed in whose verdict comes after the update under way.
+    fn is_verdict_awaited(&self) -> bool {
+        let waiting = self.waiting.iter().filter_map(|waiting| match waiting {
+            Waiting::Block(origin, _) | Waiting::Reconsider(origin, _) => Some(*origin),
+            _ => None,
+        });
+        let submission = self.submission.map(|submission| submission.origin);
+        waiting.chain(submission).any(|origin| origin != Origin::Download)
+    }
+
     /// Puts the next downloaded block into an update that only extends the chain, so that one commit pays for many.
     fn lengthen(&mut self, update: &mut ChainUpdate) -> bool {
-        if !self.has_room(update) {
+        if !self.has_room(update) || self.is_verdict_awaited() {
             return false;
         }
         let Some(block) = self.net.window.take_ready(&update.tip.hash) else { return false };
@@ -403,16 +413,19 @@ impl Engine {
     fn conclude(&mut self, update: ChainUpdate) -> Result<(), Fault> {
         let ChainUpdate { store, from, tip, disconnected, connected, returned, .. } = update;
         store.commit()?;
+        let mut known = Vec::with_capacity(connected.len());
         for Joined { record, .. } in &connected {
-            // The last snapshot knows what was known before this update.
-            if self.index.get(&self.snapshot, &record.hash)?.is_some() {
+            known.push(self.index.get(&self.snapshot, &record.hash)?.is_some());
+        }
+        self.refresh_snapshot()?;
+        for (Joined { record, .. }, known) in connected.iter().zip(known) {
+            if known {
                 self.index.remember(*record);
             } else {
                 let parent = self.record(&record.header.prev_hash)?;
                 self.index.grow(*record, &parent);
             }
         }
-        self.refresh_snapshot()?;
         self.tip = tip;
         for Joined { record, .. } in &connected {
             self.branches.remove(&record.hash);

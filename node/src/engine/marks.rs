@@ -17,22 +17,22 @@ impl Engine {
         let above = self.standing_on(&record, |_| true)?;
         let mut store = self.store.begin()?;
         let invalid = HeaderRecord { validity: Validity::Invalid, ..record };
-        if store.insert_header(&invalid)? {
-            let parent = self.record(&record.header.prev_hash)?;
-            self.index.grow(invalid, &parent);
-        }
+        let new = store.insert_header(&invalid)?;
         let above = above.into_iter().map(|record| HeaderRecord { validity: Validity::InvalidAncestor, ..record });
         let marked: Vec<HeaderRecord> = above.chain([invalid]).collect();
         // Nothing good stands on its parent any more, unless another head does; as a head it is found again.
         let parent = self.record(&record.header.prev_hash)?;
         store.add_head(&parent)?;
-        self.index.add_head(&parent);
         for record in &marked {
             store.set_validity(&record.hash, record.validity)?;
-            self.index.remember(*record);
         }
         store.commit()?;
         self.refresh_snapshot()?;
+        if new {
+            self.index.grow(invalid, &parent);
+        }
+        self.index.add_head(&parent);
+        marked.iter().for_each(|record| self.index.remember(*record));
         marked.iter().for_each(|record| self.branches.remove(&record.hash));
         self.net.window.forget_path();
         self.outputs.push(Output::Event(ChainEvent::Invalidated {
@@ -104,16 +104,18 @@ impl Engine {
         let blocks = marked.len() as u64;
         if blocks > 0 {
             let mut store = self.store.begin()?;
+            let mut parents = Vec::with_capacity(marked.len());
             for record in &mut marked {
                 record.validity = Validity::Header;
                 store.set_validity(&record.hash, record.validity)?;
-                self.index.remember(*record);
                 let parent = self.record(&record.header.prev_hash)?;
                 store.remove_head(&parent)?;
-                self.index.remove_head(&parent);
+                parents.push(parent);
             }
             store.commit()?;
             self.refresh_snapshot()?;
+            parents.iter().for_each(|parent| self.index.remove_head(parent));
+            marked.iter().for_each(|record| self.index.remember(*record));
             self.net.window.forget_path();
             self.forget_refutations();
             self.outputs.push(Output::Event(ChainEvent::Reconsidered {

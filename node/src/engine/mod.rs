@@ -509,10 +509,10 @@ impl Engine {
         let new = update.insert_header(&record)?;
         update.put_body(record.height, &hash, &block.block().body)?;
         update.commit()?;
+        self.refresh_snapshot()?;
         if new {
             self.index.grow(record, &parent);
         }
-        self.refresh_snapshot()?;
         self.link(&record)?;
         if std::mem::take(&mut self.look_for_branches) {
             self.find_branches()?;

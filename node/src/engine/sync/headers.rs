@@ -472,11 +472,11 @@ impl Engine {
                 update.insert_header(record)?;
             }
             update.commit()?;
+            self.refresh_snapshot()?;
             for record in &fresh {
                 let parent = self.record(&record.header.prev_hash)?;
                 self.index.grow(*record, &parent);
             }
-            self.refresh_snapshot()?;
             self.net.window.extend(&fresh);
             self.was_useful(&id);
         }
