@@ -137,9 +137,9 @@ impl Engine {
         Ok(())
     }
 
-    /// The blocks from the main chain up to the best block whose branch is held and not invalid, or nothing where the tip
-    /// is best. First seen wins, unless [`Ties`](super::Ties) says otherwise: a branch needs strictly more work than the tip, and of
-    /// equal branches, which repair meets on its way up, the one that was connected before is the one that was seen first.
+    /// The blocks from the main chain up to the best block whose branch is held and not invalid, or nothing where the tip is
+    /// best. First seen wins, unless [`Ties`](super::Ties) says otherwise: a branch needs strictly more work than the tip, and
+    /// of equal branches, which repair meets on its way up, the one that was connected before is the one that was seen first.
     fn best_branch(&mut self) -> Result<Option<Vec<HeaderRecord>>, Fault> {
         while let Some(head) = self.branches.best_over(&self.tip) {
             let branch = self.usable_branch(&head)?;

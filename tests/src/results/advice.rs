@@ -1,14 +1,13 @@
-//! What to expect of a network of one's own: how long blocks take in it, how many come to nothing, how many confirmations are enough.
+//! What to expect of a network of one's own: how long blocks take, how many come to nothing, how many confirmations are enough.
 
 use super::network::{Plan, Stale, in_parallel, stale_rate};
-use super::plot::short;
 use super::spend::{MOST_CONFIRMATIONS, enough};
 
 /// Parts of 1,000 of the hash rate that somebody may have who wants a payment back.
 const SHARES: [u64; 5] = [50, 100, 200, 300, 400];
 
-/// The fewest confirmations after which `share` of the hash rate takes a payment back with a probability below `risk`, where the part
-/// `stale` of the others' blocks comes to nothing; nothing where none are enough.
+/// The fewest confirmations after which `share` of the hash rate takes a payment back with a probability below `risk`, where the
+/// part `stale` of the others' blocks comes to nothing; nothing where a thousand are too few.
 pub fn confirmations(share: f64, stale: f64, risk: f64) -> Option<u32> {
     // Who mines alone has no stale blocks.
     enough(share / (share + (1.0 - share) * (1.0 - stale)), risk)
@@ -42,7 +41,7 @@ pub fn advise(plan: &Plan, blocks: usize, seeds: &[u64], risk: f64) -> Vec<(Stri
     ];
     let counts = in_parallel(&SHARES, |share| confirmations(*share as f64 / 1_000.0, stale, risk));
     for (share, enough) in SHARES.iter().zip(counts) {
-        let after = |count: u32| short(f64::from(count) * plan.interval_ms as f64 / 1e3);
+        let after = |count: u32| (f64::from(count) * plan.interval_ms as f64 / 1e3 / (1.0 - stale)).ceil();
         let value = enough.map_or(format!("not even {MOST_CONFIRMATIONS} are enough"), |count| {
             format!("{count}, after {} s", after(count))
         });

@@ -98,8 +98,8 @@ pub fn after_a_step(rule: Rule, rate: f64, seed: u64, times: &[f64]) -> Vec<(f64
     times.iter().copied().zip(at.into_iter().map(median)).collect()
 }
 
-/// What a sleep leaves: how many blocks come at less than half of the interval, and how many hours pass from waking until the expected
-/// time of a block is within a tenth of it; medians.
+/// What a sleep leaves: how many blocks come at less than half of the interval, and how many hours pass from waking until the
+/// expected time of a block is within a tenth of it; medians.
 pub fn after_a_sleep(hours: f64, seed: u64) -> (f64, f64) {
     let (mut fast, mut until) = (Vec::new(), Vec::new());
     for run in 0..RUNS {

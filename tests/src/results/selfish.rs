@@ -1,8 +1,9 @@
 //! What selfish mining brings, beside Eyal and Sirer's formula ("Majority is not Enough: Bitcoin Mining is Vulnerable", 2014,
 //! arXiv:1311.0243): for ties that go to the first block seen, and for ties by lot.
 //!
-//! Real engines mine, and one of them is [`Selfish`]. What decides a race is γ, the part of the others' hash rate that goes on with
-//! the selfish miner's block: how well it is connected says how large that is where the first block seen wins; by lot it is a half.
+//! Real engines mine, and one of them is [`Selfish`]. What decides a race is γ, the part of the others' hash rate that goes on
+//! with the selfish miner's block: how well it is connected says how large that is where the first block seen wins; by lot it
+//! is a half.
 
 use std::fmt;
 
