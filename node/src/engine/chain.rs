@@ -251,7 +251,7 @@ impl Engine {
     /// for every few. Whoever else wants the store, or a verdict, is not kept waiting.
     fn stays_open(&self, update: &ChainUpdate) -> bool {
         let save = self.save_at.is_some_and(|due| due <= self.now);
-        let wanted = save || !self.waiting.is_empty() || self.is_verdict_awaited();
+        let wanted = save || !self.waiting.is_empty() || self.is_future_due() || self.is_verdict_awaited();
         // Later than a whole wait from now is never due: the clock was set back.
         let open = (1..=UPDATE_OPEN_MS).contains(&update.open_until.saturating_sub(self.now));
         self.has_room(update) && self.is_syncing() && !self.net.window.has_next() && !wanted && open
@@ -263,14 +263,14 @@ impl Engine {
         self.stays_open(update).then_some(update.open_until)
     }
 
-    /// Whether a block was handed in whose verdict comes after the update under way.
+    /// Whether somebody waits for a verdict that comes after the update under way.
     fn is_verdict_awaited(&self) -> bool {
         let waiting = self.waiting.iter().filter_map(|waiting| match waiting {
             Waiting::Block(origin, _) | Waiting::Reconsider(origin, _) => Some(*origin),
             _ => None,
         });
         let submission = self.submission.map(|submission| submission.origin);
-        waiting.chain(submission).any(|origin| origin != Origin::Download)
+        waiting.chain(submission).any(|origin| origin.hears_verdict())
     }
 
     /// Puts the next downloaded block into an update that only extends the chain, so that one commit pays for many.
@@ -413,6 +413,7 @@ impl Engine {
     fn conclude(&mut self, update: ChainUpdate) -> Result<(), Fault> {
         let ChainUpdate { store, from, tip, disconnected, connected, returned, .. } = update;
         store.commit()?;
+        // What was known before this update, by the snapshot that does not see it yet.
         let mut known = Vec::with_capacity(connected.len());
         for Joined { record, .. } in &connected {
             known.push(self.index.get(&self.snapshot, &record.hash)?.is_some());

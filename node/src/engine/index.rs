@@ -9,8 +9,8 @@ use drystone_core::validation::HeaderContext;
 use super::limits::INDEX_WINDOW;
 use crate::store::{HeaderRecord, Record, Snapshot, StoreError};
 
-/// Recent header records by hash. What is not here is read from the store, so nothing is put in that the snapshot has not: where
-/// the window is full of higher blocks it leaves at once. Start-up reads nothing but the heads.
+/// Recent header records by hash. What is not here is read from the store; start-up reads nothing but the heads. A record is put in
+/// only once the snapshot has it: where the window is full of higher blocks it is evicted at once.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     records: BTreeMap<BlockHash, HeaderRecord>,

@@ -180,6 +180,13 @@ pub enum Origin {
     Download,
 }
 
+impl Origin {
+    /// Whether somebody hears the verdict.
+    pub fn hears_verdict(&self) -> bool {
+        !matches!(self, Origin::Peer(_) | Origin::Download)
+    }
+}
+
 /// Something happened.
 #[derive(Debug)]
 pub enum Input {

@@ -421,9 +421,13 @@ impl Engine {
     }
 
     fn has_work(&self) -> bool {
-        let due = self.future.first_key_value().is_some_and(|((due, _), _)| *due <= self.now);
         let updating = self.update.is_some() && self.rests_until().is_none();
-        updating || !self.waiting.is_empty() || due || self.net.window.has_next()
+        updating || !self.waiting.is_empty() || self.is_future_due() || self.net.window.has_next()
+    }
+
+    /// Whether a block that came from the future may be looked at now.
+    fn is_future_due(&self) -> bool {
+        self.future.first_key_value().is_some_and(|((due, _), _)| *due <= self.now)
     }
 
     /// One block's worth of work: a step of the update under way, or what waits for the store next, and its first step.
@@ -468,7 +472,7 @@ impl Engine {
     }
 
     fn accept(&mut self, origin: Origin, accepted: Accepted) {
-        if !matches!(origin, Origin::Peer(_) | Origin::Download) {
+        if origin.hears_verdict() {
             self.outputs.push(Output::Verdict { origin, result: Ok(accepted) });
         }
     }

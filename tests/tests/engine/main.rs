@@ -959,16 +959,33 @@ fn a_block_handed_in_among_downloaded_ones_has_its_verdict_before_they_are_conne
     let mut outputs = bench.engine.handle(bench.now, Input::Block { origin, block }).expect("store works");
     let mut calls = 1;
     while !outputs.iter().any(|output| matches!(output, Output::Verdict { .. })) {
+        assert!(calls < 4, "no verdict after {calls} calls, of which each may connect a block");
         outputs = bench.engine.handle(bench.now, Input::Tick).expect("store works");
         calls += 1;
     }
-    assert!(calls < 4, "{calls} calls, of which each may connect a block");
     let left = bench.engine.missing_blocks();
     bench.settle();
     assert!(bench.engine.missing_blocks() + 4 < left, "others were ready");
 }
 
-/// The window of the index is full of higher blocks then, and none of these stays in it.
+#[test]
+fn a_block_from_the_future_is_not_kept_waiting_by_a_download() {
+    let mut bench = Bench::new();
+    let (mut chain, mut beside) = (TestChain::new(&bench.params), TestChain::new(&bench.params));
+    let early = bench.now - bench.params.time + bench.params.max_future + 100;
+    let future = beside.extend_after(early, &OTHER_MINER, vec![]).block().clone();
+    assert_eq!(bench.feed(&future).result, Err(Refusal::FromFuture { acceptable_at: bench.now + 100 }));
+    let blocks: Vec<Block> = (0..64).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    let asked = bench.meet_ahead(PEER, chain.headers());
+    bench.give_bodies(asked, &blocks);
+    bench.settle();
+    assert!(bench.engine.is_updating(), "it waits for more");
+    bench.now += 100;
+    bench.settle();
+    assert_eq!(bench.feed(&future).result, Err(Refusal::KnownBlock));
+}
+
+/// The window of the index is full of higher blocks, so that none of the fork's stays in it.
 #[test]
 fn a_fork_far_below_the_latest_headers_is_taken() {
     let mut bench = Bench::new();

@@ -55,7 +55,8 @@ impl Bench {
         assert!(self.engine.peers().contains(&peer));
     }
 
-    /// A peer that has the chain of these headers, genesis first, and gives them; which bodies it is asked for.
+    /// A peer that has the chain of these headers, genesis first, which is the engine's tip, and gives them; which bodies it is
+    /// asked for in the end.
     pub(crate) fn meet_ahead(&mut self, peer: PeerId, headers: &[Header]) -> BodyRequests {
         let last = headers.last().expect("genesis is the first");
         let work_of = |header: &Header| header.bits.to_target().expect("the rule gave it").work();
