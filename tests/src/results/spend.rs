@@ -208,13 +208,11 @@ mod tests {
     /// Branches with as many blocks have not the same work, so that being level is enough now and then.
     #[test]
     fn attacks_succeed_as_often_as_if_being_level_were_sometimes_enough() {
-        for (share, confirmations) in [(0.1, 2), (0.2, 4), (0.3, 6), (0.1, 10)] {
+        for (share, confirmations) in [(0.1, 2), (0.2, 4), (0.3, 6)] {
             let bound = |ahead| rosenfeld(share, confirmations, ahead);
             let [honest, early] =
                 [Times::True, Times::Early].map(|times| attacks(share, confirmations, times, 7, 1_000).0);
-            for found in [honest, early] {
-                assert!(bound(1) < found && found < 1.05 * bound(0), "{share} {confirmations}: {honest} {early}");
-            }
+            assert!(bound(1) < honest && honest < early && early < 1.05 * bound(0), "{honest} {early}");
         }
     }
 

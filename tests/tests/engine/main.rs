@@ -1,5 +1,6 @@
 //! The engine as a function: blocks and times in, chain out. Every store is in memory, every clock a number.
 
+mod download;
 mod reconciliation;
 
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use drystone_core::amount::Amount;
 use drystone_core::block::Block;
 use drystone_core::genesis::dev_params;
-use drystone_core::hash::{BlockHash, StateRoot, TxRoot};
+use drystone_core::hash::{BlockHash, StateRoot};
 use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::params::ChainParams;
 use drystone_core::state::{Leaf, StateKey, StateView};
@@ -15,14 +16,12 @@ use drystone_core::transaction::Transaction;
 use drystone_core::validation::{
     BlockContext, CheckedBlock, CheckedTransaction, check_block, check_header, check_transaction,
 };
-use drystone_node::engine::limits::INDEX_WINDOW;
-use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output, PeerId, Token};
+use drystone_node::engine::message::{Accepted, ChainEvent, Input, Origin, Output, Token};
 use drystone_node::engine::mining::MiningRefusal;
 use drystone_node::engine::verdict::Refusal;
 use drystone_node::engine::{Config, Engine, Ties};
 use drystone_node::store::{Damage, Store, StoreOptions, Validity, verify};
-use drystone_tests::chain::{TestChain, cheap_fork};
-use reconciliation::{BodyRequests, PEER, body_requests};
+use drystone_tests::chain::TestChain;
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -919,90 +918,6 @@ fn a_long_update_commits_half_way_and_every_part_is_a_valid_chain() {
     }
     assert!(tips.len() > 2, "{} parts", tips.len());
     bench.assert_at(&theirs);
-}
-
-/// What is downloaded is committed many blocks at a time; who hands one in does not wait for the others.
-#[test]
-fn a_block_handed_in_during_a_download_has_its_verdict_at_once() {
-    let mut bench = Bench::new();
-    let mut chain = TestChain::new(&bench.params);
-    let blocks: Vec<Block> = (0..64).map(|_| grow(&mut chain, MINER, vec![])).collect();
-    bench.meet_ahead(PEER, chain.headers());
-    assert_eq!(bench.engine.missing_blocks(), blocks.len());
-    for (block, height) in blocks.iter().zip(1..=3) {
-        assert_eq!(bench.feed(block).result, Ok(Accepted::Connected { height }));
-        assert_eq!(bench.tip(), block.header.hash());
-    }
-}
-
-/// The same where the next blocks have come and are ready.
-#[test]
-fn a_block_handed_in_among_downloaded_ones_has_its_verdict_before_they_are_connected() {
-    let mut bench = Bench::new();
-    let (mut chain, mut beside) = (TestChain::new(&bench.params), TestChain::new(&bench.params));
-    let blocks: Vec<Block> = (0..200).map(|_| grow(&mut chain, MINER, vec![])).collect();
-    let mut asked = bench.meet_ahead(PEER, chain.headers());
-    let count = |asked: &BodyRequests| asked.iter().map(|(_, hashes)| hashes.len()).sum::<usize>();
-    // Whoever answers is asked for more each time.
-    for _ in 0..20 {
-        if count(&asked) >= 8 {
-            break;
-        }
-        bench.now += 100;
-        asked = bench.give_bodies(asked, &blocks);
-        asked.extend(body_requests(bench.settle()));
-    }
-    assert!(count(&asked) >= 8, "{asked:?}");
-    bench.give_bodies(asked, &blocks);
-    let block = Box::new(checked(&bench.params, &grow(&mut beside, OTHER_MINER, vec![])));
-    let origin = Origin::Rpc(Token(1));
-    let mut outputs = bench.engine.handle(bench.now, Input::Block { origin, block }).expect("store works");
-    let mut calls = 1;
-    while !outputs.iter().any(|output| matches!(output, Output::Verdict { .. })) {
-        assert!(calls < 4, "no verdict after {calls} calls, of which each may connect a block");
-        outputs = bench.engine.handle(bench.now, Input::Tick).expect("store works");
-        calls += 1;
-    }
-    let left = bench.engine.missing_blocks();
-    bench.settle();
-    assert!(bench.engine.missing_blocks() + 4 < left, "others were ready");
-}
-
-#[test]
-fn a_block_from_the_future_is_not_kept_waiting_by_a_download() {
-    let mut bench = Bench::new();
-    let (mut chain, mut beside) = (TestChain::new(&bench.params), TestChain::new(&bench.params));
-    let early = bench.now - bench.params.time + bench.params.max_future + 100;
-    let future = beside.extend_after(early, &OTHER_MINER, vec![]).block().clone();
-    assert_eq!(bench.feed(&future).result, Err(Refusal::FromFuture { acceptable_at: bench.now + 100 }));
-    let blocks: Vec<Block> = (0..64).map(|_| grow(&mut chain, MINER, vec![])).collect();
-    let asked = bench.meet_ahead(PEER, chain.headers());
-    bench.give_bodies(asked, &blocks);
-    bench.settle();
-    assert!(bench.engine.is_updating(), "it waits for more");
-    bench.now += 100;
-    bench.settle();
-    assert_eq!(bench.feed(&future).result, Err(Refusal::KnownBlock));
-}
-
-/// The window of the index is full of higher blocks, so that none of the fork's stays in it.
-#[test]
-fn a_fork_far_below_the_latest_headers_is_taken() {
-    let mut bench = Bench::new();
-    let main = cheap_fork(&bench.params, INDEX_WINDOW + 10, TxRoot([1; 32]));
-    bench.meet_ahead(PEER, &main);
-    assert_eq!(bench.engine.missing_blocks(), main.len() - 1);
-    let fork = cheap_fork(&bench.params, INDEX_WINDOW + 20, TxRoot([2; 32]));
-    bench.meet_ahead(PeerId([8; 32]), &fork);
-    let snapshot = bench.store.snapshot().expect("reads");
-    for header in &fork {
-        assert!(snapshot.header(&header.hash()).expect("reads").is_some());
-    }
-    let mut chain = TestChain::new(&bench.params);
-    for _ in 0..3 {
-        let block = grow(&mut chain, MINER, vec![]);
-        assert_eq!(bench.feed(&block).result, Ok(Accepted::Connected { height: chain.tip().height }));
-    }
 }
 
 #[test]

@@ -1,29 +1,28 @@
 //! How mempools come to be the same: after a reorganisation, page by page, and when two nodes fetch the same.
 
-use drystone_core::block::Header;
 use drystone_core::transaction::Transaction;
 use drystone_node::engine::limits::{
-    BATCH_TRANSACTIONS, BATCH_WINDOW_MS, HEADERS_PER_RESPONSE, REBROADCAST_MS, RECONCILE_BACK_MS, RECONCILED_IDS,
-    RECONCILED_PAGES, RETURNED_MS,
+    BATCH_TRANSACTIONS, BATCH_WINDOW_MS, REBROADCAST_MS, RECONCILE_BACK_MS, RECONCILED_IDS, RECONCILED_PAGES,
+    RETURNED_MS,
 };
 use drystone_node::engine::message::{Direction, JobId, MessageId, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::verdict::Disposition;
-use drystone_node::engine::wire::{Gossip, IdPrefix, PROTOCOL_VERSION, Request, Response, Status, id_prefix};
+use drystone_node::engine::wire::{Gossip, IdPrefix, Request, Response, id_prefix};
 use drystone_node::engine::work::{Job, Workshop};
 use drystone_tests::far::{Payers, params};
 
 use super::*;
 
-pub(crate) const PEER: PeerId = PeerId([7; 32]);
+pub(super) const PEER: PeerId = PeerId([7; 32]);
 
 impl Bench {
-    fn peer(&mut self, event: PeerEvent) -> Vec<Output> {
+    pub(super) fn peer(&mut self, event: PeerEvent) -> Vec<Output> {
         self.peer_as(PEER, event)
     }
 
     /// A peer's doing, and what comes of it; jobs are done at once, the last first, so that all blocks of a response are ready
     /// together.
-    fn peer_as(&mut self, peer: PeerId, event: PeerEvent) -> Vec<Output> {
+    pub(super) fn peer_as(&mut self, peer: PeerId, event: PeerEvent) -> Vec<Output> {
         let mut outputs = self.engine.handle(self.now, Input::Peer { peer, event }).expect("store works");
         let (params, chain_id) = (Arc::clone(&self.params), self.params.chain_id());
         let workshop = Workshop { params, chain_id, batch_secret: [9; 32] };
@@ -55,49 +54,6 @@ impl Bench {
         assert!(self.engine.peers().contains(&peer));
     }
 
-    /// A peer that has the chain of these headers, genesis first, which is the engine's tip, and gives them; which bodies it is
-    /// asked for in the end.
-    pub(crate) fn meet_ahead(&mut self, peer: PeerId, headers: &[Header]) -> BodyRequests {
-        let last = headers.last().expect("genesis is the first");
-        let work_of = |header: &Header| header.bits.to_target().expect("the rule gave it").work();
-        let height = headers.len() as u64 - 1;
-        let status = Status {
-            version: PROTOCOL_VERSION,
-            chain_id: self.params.chain_id(),
-            height,
-            hash: last.hash(),
-            work: headers[1..].iter().fold(self.engine.tip().work, |work, header| work.saturating_add(work_of(header))),
-            state_root: last.state_root,
-            held: vec![(0, height)],
-        };
-        let (address, direction) = (([192, 0, 2, peer.0[0]], 1).into(), Direction::Outbound);
-        let mut said = self.peer_as(peer, PeerEvent::Connected { address, direction });
-        while let Some((id, response)) = said.iter().find_map(|output| match output {
-            Output::Request { peer: of, .. } if *of != peer => None,
-            Output::Request { id, request: Request::Status(_), .. } => Some((*id, Response::Status(status.clone()))),
-            Output::Request { id, request: Request::Headers(locator), .. } => {
-                let next = headers.iter().rposition(|header| locator.contains(&header.hash())).map_or(0, |at| at + 1);
-                Some((*id, Response::Headers(headers[next..].iter().take(HEADERS_PER_RESPONSE).copied().collect())))
-            }
-            _ => None,
-        }) {
-            said = self.peer_as(peer, PeerEvent::Response { id, response });
-            said.extend(self.settle());
-        }
-        body_requests(said)
-    }
-
-    /// The peer gives the bodies that it was asked for; which it is asked for then.
-    pub(crate) fn give_bodies(&mut self, asked: BodyRequests, blocks: &[Block]) -> BodyRequests {
-        let mut next = BodyRequests::new();
-        for (id, hashes) in asked {
-            let wanted = blocks.iter().filter(|block| hashes.contains(&block.header.hash()));
-            let bodies = wanted.map(|block| Some(block.body.clone())).collect();
-            next.extend(body_requests(self.peer(PeerEvent::Response { id, response: Response::Bodies(bodies) })));
-        }
-        next
-    }
-
     /// The peer compares mempools.
     fn question(&mut self, id: u64, digests: &[u64]) -> Vec<Output> {
         let request = Request::Reconcile(digests.to_vec());
@@ -122,17 +78,6 @@ impl Bench {
         self.now -= ms;
         self.engine.handle(self.now, Input::Tick).expect("store works");
     }
-}
-
-/// Requests for bodies: of which blocks.
-pub(crate) type BodyRequests = Vec<(RequestId, Vec<BlockHash>)>;
-
-pub(crate) fn body_requests(outputs: Vec<Output>) -> BodyRequests {
-    let bodies = outputs.into_iter().filter_map(|output| match output {
-        Output::Request { id, request: Request::Bodies(hashes), .. } => Some((id, hashes)),
-        _ => None,
-    });
-    bodies.collect()
 }
 
 /// The comparison of mempools that a peer is asked for.

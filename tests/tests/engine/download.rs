@@ -1,0 +1,151 @@
+//! What goes on beside a download: blocks handed in, blocks from the future, forks far below.
+
+use drystone_core::block::Header;
+use drystone_core::hash::TxRoot;
+use drystone_node::engine::limits::{HEADERS_PER_RESPONSE, INDEX_WINDOW};
+use drystone_node::engine::message::{Direction, PeerEvent, PeerId, RequestId};
+use drystone_node::engine::wire::{PROTOCOL_VERSION, Request, Response, Status};
+use drystone_tests::chain::cheap_fork;
+
+use super::reconciliation::PEER;
+use super::*;
+
+/// Requests for bodies: of which blocks.
+type BodyRequests = Vec<(RequestId, Vec<BlockHash>)>;
+
+fn body_requests(outputs: Vec<Output>) -> BodyRequests {
+    let bodies = outputs.into_iter().filter_map(|output| match output {
+        Output::Request { id, request: Request::Bodies(hashes), .. } => Some((id, hashes)),
+        _ => None,
+    });
+    bodies.collect()
+}
+
+impl Bench {
+    /// A peer that has the chain of these headers, genesis first, which is the engine's tip, and gives them; which bodies it is
+    /// asked for in the end.
+    fn meet_ahead(&mut self, peer: PeerId, headers: &[Header]) -> BodyRequests {
+        let last = headers.last().expect("genesis is the first");
+        let work_of = |header: &Header| header.bits.to_target().expect("the rule gave it").work();
+        let height = headers.len() as u64 - 1;
+        let status = Status {
+            version: PROTOCOL_VERSION,
+            chain_id: self.params.chain_id(),
+            height,
+            hash: last.hash(),
+            work: headers[1..].iter().fold(self.engine.tip().work, |work, header| work.saturating_add(work_of(header))),
+            state_root: last.state_root,
+            held: vec![(0, height)],
+        };
+        let (address, direction) = (([192, 0, 2, peer.0[0]], 1).into(), Direction::Outbound);
+        let mut said = self.peer_as(peer, PeerEvent::Connected { address, direction });
+        while let Some((id, response)) = said.iter().find_map(|output| match output {
+            Output::Request { peer: of, .. } if *of != peer => None,
+            Output::Request { id, request: Request::Status(_), .. } => Some((*id, Response::Status(status.clone()))),
+            Output::Request { id, request: Request::Headers(locator), .. } => {
+                let next = headers.iter().rposition(|header| locator.contains(&header.hash())).map_or(0, |at| at + 1);
+                Some((*id, Response::Headers(headers[next..].iter().take(HEADERS_PER_RESPONSE).copied().collect())))
+            }
+            _ => None,
+        }) {
+            said = self.peer_as(peer, PeerEvent::Response { id, response });
+            said.extend(self.settle());
+        }
+        body_requests(said)
+    }
+
+    /// The peer gives the bodies that it was asked for; which it is asked for then.
+    fn give_bodies(&mut self, asked: BodyRequests, blocks: &[Block]) -> BodyRequests {
+        let mut next = BodyRequests::new();
+        for (id, hashes) in asked {
+            let wanted = blocks.iter().filter(|block| hashes.contains(&block.header.hash()));
+            let bodies = wanted.map(|block| Some(block.body.clone())).collect();
+            next.extend(body_requests(self.peer(PeerEvent::Response { id, response: Response::Bodies(bodies) })));
+        }
+        next
+    }
+}
+
+/// What is downloaded is committed many blocks at a time; who hands one in does not wait for the others.
+#[test]
+fn a_block_handed_in_during_a_download_has_its_verdict_at_once() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let blocks: Vec<Block> = (0..64).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    bench.meet_ahead(PEER, chain.headers());
+    assert_eq!(bench.engine.missing_blocks(), blocks.len());
+    for (block, height) in blocks.iter().zip(1..=3) {
+        assert_eq!(bench.feed(block).result, Ok(Accepted::Connected { height }));
+        assert_eq!(bench.tip(), block.header.hash());
+    }
+}
+
+/// The same where the next blocks have come and are ready.
+#[test]
+fn a_block_handed_in_among_downloaded_ones_has_its_verdict_before_they_are_connected() {
+    let mut bench = Bench::new();
+    let (mut chain, mut beside) = (TestChain::new(&bench.params), TestChain::new(&bench.params));
+    let blocks: Vec<Block> = (0..200).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    let mut asked = bench.meet_ahead(PEER, chain.headers());
+    let count = |asked: &BodyRequests| asked.iter().map(|(_, hashes)| hashes.len()).sum::<usize>();
+    // Whoever answers is asked for more each time.
+    for _ in 0..20 {
+        if count(&asked) >= 8 {
+            break;
+        }
+        bench.now += 100;
+        asked = bench.give_bodies(asked, &blocks);
+        asked.extend(body_requests(bench.settle()));
+    }
+    assert!(count(&asked) >= 8, "{asked:?}");
+    bench.give_bodies(asked, &blocks);
+    let block = Box::new(checked(&bench.params, &grow(&mut beside, OTHER_MINER, vec![])));
+    let origin = Origin::Rpc(Token(1));
+    let mut outputs = bench.engine.handle(bench.now, Input::Block { origin, block }).expect("store works");
+    let mut calls = 1;
+    while !outputs.iter().any(|output| matches!(output, Output::Verdict { .. })) {
+        assert!(calls < 4, "no verdict after {calls} calls, of which each may connect a block");
+        outputs = bench.engine.handle(bench.now, Input::Tick).expect("store works");
+        calls += 1;
+    }
+    let left = bench.engine.missing_blocks();
+    bench.settle();
+    assert!(bench.engine.missing_blocks() + 4 < left, "others were ready");
+}
+
+#[test]
+fn a_block_from_the_future_is_not_kept_waiting_by_a_download() {
+    let mut bench = Bench::new();
+    let (mut chain, mut beside) = (TestChain::new(&bench.params), TestChain::new(&bench.params));
+    let early = bench.now - bench.params.time + bench.params.max_future + 100;
+    let future = beside.extend_after(early, &OTHER_MINER, vec![]).block().clone();
+    assert_eq!(bench.feed(&future).result, Err(Refusal::FromFuture { acceptable_at: bench.now + 100 }));
+    let blocks: Vec<Block> = (0..64).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    let asked = bench.meet_ahead(PEER, chain.headers());
+    bench.give_bodies(asked, &blocks);
+    bench.settle();
+    assert!(bench.engine.is_updating(), "it waits for more");
+    bench.now += 100;
+    bench.settle();
+    assert_eq!(bench.feed(&future).result, Err(Refusal::KnownBlock));
+}
+
+/// The window of the index is full of higher blocks, so that none of the fork's stays in it.
+#[test]
+fn a_fork_far_below_the_latest_headers_is_taken() {
+    let mut bench = Bench::new();
+    let main = cheap_fork(&bench.params, INDEX_WINDOW + 10, TxRoot([1; 32]));
+    bench.meet_ahead(PEER, &main);
+    assert_eq!(bench.engine.missing_blocks(), main.len() - 1);
+    let fork = cheap_fork(&bench.params, INDEX_WINDOW + 20, TxRoot([2; 32]));
+    bench.meet_ahead(PeerId([8; 32]), &fork);
+    let snapshot = bench.store.snapshot().expect("reads");
+    for header in &fork {
+        assert!(snapshot.header(&header.hash()).expect("reads").is_some());
+    }
+    let mut chain = TestChain::new(&bench.params);
+    for _ in 0..3 {
+        let block = grow(&mut chain, MINER, vec![]);
+        assert_eq!(bench.feed(&block).result, Ok(Accepted::Connected { height: chain.tip().height }));
+    }
+}
