@@ -162,7 +162,7 @@ pub(super) struct Net {
     pub(super) book: AddressBook,
     pub(super) bans: Bans,
     pub(super) buckets: Buckets,
-    /// Scores of those who left, by address: nobody is absolved by hanging up.
+    /// The highest scores of those who left, by address: nobody is absolved by hanging up, or by what others did meanwhile.
     scores: BTreeMap<(IpAddr, Option<PeerId>), Score>,
     /// Addresses that whoever runs this node wants connections to, and when each may be dialled next.
     pub(super) wanted: Vec<(SocketAddr, u64)>,
@@ -335,7 +335,7 @@ impl Engine {
             last_useful: 0,
             status: None,
             shown: (0, Work::ZERO),
-            score: self.net.scores.remove(&score_key(id, address.ip())).unwrap_or_default(),
+            score: self.net.scores.get(&score_key(id, address.ip())).copied().unwrap_or_default(),
             serving: 0,
             silent: 0,
             silent_at: 0,
@@ -373,8 +373,10 @@ impl Engine {
 
     fn disconnected(&mut self, id: &PeerId) {
         let Some(peer) = self.net.peers.remove(id) else { return };
-        if peer.score.at(self.now) > 0 {
-            self.net.scores.insert(score_key(*id, peer.address.ip()), peer.score);
+        let (now, key) = (self.now, score_key(*id, peer.address.ip()));
+        let kept = self.net.scores.get(&key).map_or(0, |score| score.at(now));
+        if peer.score.at(now) > kept {
+            self.net.scores.insert(key, peer.score);
             if self.net.scores.len() > super::limits::BANS {
                 self.net.scores.pop_first();
             }
@@ -423,9 +425,9 @@ impl Engine {
         let ip = peer.address.ip().to_canonical();
         // Everybody on this machine has a loopback address.
         let whom = if ip.is_loopback() { Banned::Peer(id) } else { Banned::Host(ip) };
-        self.net.bans.ban(whom, now + BAN_MS);
-        self.save_later();
         self.drop_peer(id, DisconnectReason::Banned(offence));
+        // With all that is connected from the same address.
+        self.ban(whom, now + BAN_MS);
     }
 
     /// Notes that a peer was of use, which protects its place.

@@ -1,6 +1,7 @@
 //! The engine as a function: blocks and times in, chain out. Every store is in memory, every clock a number.
 
 mod download;
+mod penalties;
 mod reconciliation;
 
 use std::sync::Arc;

@@ -1,0 +1,44 @@
+//! What peers of one address answer for together.
+
+use drystone_node::engine::message::{Direction, DisconnectReason, PeerEvent, PeerId};
+use drystone_node::engine::verdict::{Offence, judge_offence};
+
+use super::*;
+
+const NAMES: [PeerId; 3] = [PeerId([1; 32]), PeerId([2; 32]), PeerId([3; 32])];
+
+impl Bench {
+    fn connect(&mut self, peer: PeerId) {
+        let address = ([192, 0, 2, 1], u16::from(peer.0[0])).into();
+        self.peer_as(peer, PeerEvent::Connected { address, direction: Direction::Inbound });
+    }
+}
+
+fn dropped(outputs: &[Output]) -> Vec<(PeerId, DisconnectReason)> {
+    let dropped = outputs.iter().filter_map(|output| match output {
+        Output::Disconnect { peer, reason } => Some((*peer, reason.clone())),
+        _ => None,
+    });
+    dropped.collect()
+}
+
+#[test]
+fn no_other_name_takes_an_addresss_points_away_and_a_ban_drops_them_all() {
+    let mut bench = Bench::new();
+    let [guilty, taking, leaving] = NAMES;
+    NAMES.iter().for_each(|name| bench.connect(*name));
+    let offence = Offence::FalseClaim;
+    assert_eq!(judge_offence(&offence), 25);
+    for _ in 0..3 {
+        assert!(dropped(&bench.peer_as(guilty, PeerEvent::Offence(offence.clone()))).is_empty());
+    }
+    bench.peer_as(guilty, PeerEvent::Disconnected);
+    bench.peer_as(taking, PeerEvent::Disconnected);
+    bench.connect(taking);
+    bench.peer_as(leaving, PeerEvent::Offence(offence.clone()));
+    bench.peer_as(leaving, PeerEvent::Disconnected);
+    bench.connect(guilty);
+    let outputs = bench.peer_as(guilty, PeerEvent::Offence(offence.clone()));
+    let expected = vec![(guilty, DisconnectReason::Banned(offence)), (taking, DisconnectReason::AddressBanned)];
+    assert_eq!(dropped(&outputs), expected);
+}
