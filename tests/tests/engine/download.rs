@@ -2,7 +2,8 @@
 
 use drystone_core::block::Header;
 use drystone_core::hash::TxRoot;
-use drystone_node::engine::limits::{HEADERS_PER_RESPONSE, INDEX_WINDOW};
+use drystone_core::pow::Work;
+use drystone_node::engine::limits::{BODIES_MS, HEADERS_AHEAD, HEADERS_PER_RESPONSE, INDEX_WINDOW};
 use drystone_node::engine::message::{Direction, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::wire::{PROTOCOL_VERSION, Request, Response, Status};
 use drystone_tests::chain::cheap_fork;
@@ -148,4 +149,46 @@ fn a_fork_far_below_the_latest_headers_is_taken() {
         let block = grow(&mut chain, MINER, vec![]);
         assert_eq!(bench.feed(&block).result, Ok(Accepted::Connected { height: chain.tip().height }));
     }
+}
+
+/// Cheap headers run ahead of a tip that much work went into: they count only once their own is more.
+#[test]
+fn a_heavier_chain_of_many_more_and_easier_blocks_is_followed_to_where_it_is_heavier() {
+    let mut bench = Bench::new();
+    let heavier = cheap_fork(&bench.params, 24_000, TxRoot([1; 32]));
+    let work = |header: &Header| header.bits.to_target().expect("the rule gave it").work();
+    let of = |count: usize| heavier[1..=count].iter().fold(Work::ZERO, |sum, header| sum.saturating_add(work(header)));
+    let enough = of(20_000);
+    let mut chain = TestChain::new(&bench.params);
+    while chain.tip().work < enough {
+        let block = chain.extend_after(1, &MINER, vec![]).block().clone();
+        assert!(bench.feed(&block).result.is_ok());
+    }
+    let height = chain.tip().height as usize;
+    let stops = (height + HEADERS_AHEAD as usize).next_multiple_of(HEADERS_PER_RESPONSE);
+    assert!(of(stops) < chain.tip().work && chain.tip().work < of(24_000), "{height} own blocks");
+    bench.meet_ahead(PEER, &heavier);
+    let missing = bench.engine.missing_blocks();
+    assert!(missing > 0 && of(missing) > chain.tip().work, "{missing} blocks are missing");
+}
+
+#[test]
+fn one_missed_deadline_of_the_only_peer_ends_no_download() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    (0..64).for_each(|_| drop(grow(&mut chain, MINER, vec![])));
+    let asked = bench.meet_ahead(PEER, chain.headers());
+    let (first, hashes) = asked.first().expect("it has them").clone();
+    bench.now += 3 * BODIES_MS;
+    bench.settle();
+    assert_eq!(bench.engine.missing_blocks(), 64, "the node is as far behind as before");
+    bench.now += 2 * BODIES_MS;
+    let late = bench.peer(PeerEvent::NoResponse { id: first });
+    assert!(body_requests(late).is_empty(), "it rests");
+    bench.now += 3 * BODIES_MS;
+    let again = body_requests(bench.settle());
+    assert!(again.iter().any(|(_, again)| again.contains(&hashes[0])), "{again:?}");
+    bench.now += 6 * BODIES_MS;
+    bench.settle();
+    assert_eq!(bench.engine.missing_blocks(), 0, "nobody is left who might have the first");
 }

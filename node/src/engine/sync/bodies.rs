@@ -511,10 +511,13 @@ impl Engine {
 
     /// A request for bodies came to nothing.
     ///
-    /// One that missed its deadline rests, and its bodies may be longer than thought. One that refuses is only busy.
+    /// One that missed its deadline rests, and its bodies may be longer than thought: it is asked for them once more. One that
+    /// refuses is only busy.
     pub(in crate::engine) fn bodies_failed(&mut self, id: PeerId, hashes: &[BlockHash], reason: Reassignment) {
         let refused = reason == Reassignment::Refused;
+        let mut failed = !refused;
         if let Some(peer) = self.net.peers.get_mut(&id) {
+            failed &= reason != Reassignment::Deadline || peer.pace.missed > 0;
             peer.pace.in_flight -= hashes.len();
             peer.pace.requests -= 1;
             if refused {
@@ -530,7 +533,7 @@ impl Engine {
             self.net.window.longest = (2 * self.net.window.expected_bytes(self.params.max_block_bytes)).min(most);
         }
         for hash in hashes {
-            if self.net.window.slot(hash).is_some_and(|slot| slot.lose(id, !refused)) {
+            if self.net.window.slot(hash).is_some_and(|slot| slot.lose(id, failed)) {
                 self.reassigned(id, *hash, reason);
             }
         }

@@ -194,10 +194,12 @@ impl Engine {
             return Ok(());
         }
         // Far ahead of the tip, this one's chain goes on when the tip has come nearer; others are asked all the same, or
-        // whoever comes first with cheap headers would be the last.
+        // whoever comes first with cheap headers would be the last. A chain that has less work than the tip so far brings the
+        // tip no nearer: it is followed to where it has more.
         if let Some(after) = after
             && let Some(record) = self.index.get(&self.snapshot, &after)?
             && record.height >= self.tip.height + HEADERS_AHEAD
+            && record.work > self.tip.work
         {
             return Ok(());
         }
