@@ -192,3 +192,36 @@ fn one_missed_deadline_of_the_only_peer_ends_no_download() {
     bench.settle();
     assert_eq!(bench.engine.missing_blocks(), 0, "nobody is left who might have the first");
 }
+
+/// A link that fails for a while makes all requests late that were under way, and counts once.
+#[test]
+fn two_requests_late_for_one_reason_are_both_made_again() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let blocks: Vec<Block> = (0..400).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    let mut asked = bench.meet_ahead(PEER, chain.headers());
+    for _ in 0..40 {
+        if asked.len() > 1 {
+            break;
+        }
+        bench.now += 100;
+        asked = bench.give_bodies(asked, &blocks);
+        asked.extend(body_requests(bench.settle()));
+    }
+    assert!(asked.len() > 1, "two are under way: {asked:?}");
+    let left = bench.engine.missing_blocks();
+    // The longer has as much time as its bodies may take.
+    bench.now += 10 * BODIES_MS;
+    bench.settle();
+    assert_eq!(bench.engine.missing_blocks(), left, "nothing is given up");
+    asked.clear();
+    for _ in 0..400 {
+        if bench.tip() == chain.tip().hash {
+            return;
+        }
+        bench.now += 100;
+        asked.extend(body_requests(bench.settle()));
+        asked = bench.give_bodies(asked, &blocks);
+    }
+    panic!("{} are still missing", bench.engine.missing_blocks());
+}

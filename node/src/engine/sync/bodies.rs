@@ -511,24 +511,27 @@ impl Engine {
 
     /// A request for bodies came to nothing.
     ///
-    /// One that missed its deadline rests, and its bodies may be longer than thought: it is asked for them once more. One that
-    /// refuses is only busy.
+    /// One that missed its deadline rests, and its bodies may be longer than thought: it is asked for them once more. What else it
+    /// was asked for before it rested is late for the same reason. One that refuses is only busy.
     pub(in crate::engine) fn bodies_failed(&mut self, id: PeerId, hashes: &[BlockHash], reason: Reassignment) {
         let refused = reason == Reassignment::Refused;
-        let mut failed = !refused;
+        let late = reason == Reassignment::Deadline;
+        let (now, mut failed) = (self.now, !refused);
         if let Some(peer) = self.net.peers.get_mut(&id) {
-            failed &= reason != Reassignment::Deadline || peer.pace.missed > 0;
+            let first = late && peer.pace.missed == 0;
+            let with_it = late && !first && peer.pace.rests(now);
+            failed &= !first && !with_it;
             peer.pace.in_flight -= hashes.len();
             peer.pace.requests -= 1;
             if refused {
-                peer.pace.rests_until = self.now + REFUSED_REST_MS;
-            } else {
-                peer.pace.missed(self.now);
+                peer.pace.rests_until = now + REFUSED_REST_MS;
+            } else if !with_it {
+                peer.pace.missed(now);
             }
             let rested = peer.pace.rests_until;
             self.net.at(rested, Timer::Bodies);
         }
-        if reason == Reassignment::Deadline {
+        if late {
             let most = self.params.max_block_bytes as usize;
             self.net.window.longest = (2 * self.net.window.expected_bytes(self.params.max_block_bytes)).min(most);
         }
