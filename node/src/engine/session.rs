@@ -378,7 +378,8 @@ impl Engine {
         if peer.score.at(now) > kept {
             self.net.scores.insert(key, peer.score);
             if self.net.scores.len() > super::limits::BANS {
-                self.net.scores.pop_first();
+                let lowest = self.net.scores.iter().min_by_key(|(_, score)| score.at(now)).map(|(key, _)| *key);
+                lowest.and_then(|key| self.net.scores.remove(&key));
             }
         }
         self.net.buckets.disconnected(self.now, id);
