@@ -11,8 +11,8 @@ use super::sybil::{Eclipse, HeaderSpam, PaymentSpam};
 use super::world::World;
 use crate::random::Random;
 
-/// The parts of the hash rate, beside the 1,000 of all honest miners: 280 of 1,280 together, or 22 %; the hostile peers' own
-/// blocks come to less than a hundredth more for each.
+/// The parts of the hash rate, beside the 1,000 of all honest miners: 280 of 1,280 together, or 22 %. The hostile peers'
+/// own blocks, which are invalid, come on top.
 const SELFISH: u64 = 140;
 const OTHERS: u64 = 35;
 
