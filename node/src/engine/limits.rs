@@ -223,7 +223,8 @@ pub const LOCATOR_HASHES: usize = 64;
 /// Headers in one response: 232 KB.
 pub const HEADERS_PER_RESPONSE: usize = 2000;
 
-/// Peers that are asked for the same headers at once: the second makes up for a silent first.
+/// Peers that are asked for the same headers at once, and so many more of those that this node dialled: the second makes up for a
+/// silent first.
 pub const HEADER_PEERS: usize = 2;
 
 /// How long a peer that could not give headers is left alone, in milliseconds.

@@ -3,7 +3,7 @@
 use drystone_core::block::Header;
 use drystone_core::hash::TxRoot;
 use drystone_core::pow::Work;
-use drystone_node::engine::limits::{BODIES_MS, HEADERS_AHEAD, HEADERS_PER_RESPONSE, INDEX_WINDOW};
+use drystone_node::engine::limits::{BODIES_MS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE, INDEX_WINDOW};
 use drystone_node::engine::message::{Direction, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::wire::{PROTOCOL_VERSION, Request, Response, Status};
 use drystone_tests::chain::cheap_fork;
@@ -20,6 +20,15 @@ fn body_requests(outputs: Vec<Output>) -> BodyRequests {
         _ => None,
     });
     bodies.collect()
+}
+
+/// Who is asked for headers.
+fn header_requests(outputs: Vec<Output>) -> Vec<(PeerId, RequestId)> {
+    let headers = outputs.into_iter().filter_map(|output| match output {
+        Output::Request { peer, id, request: Request::Headers(_) } => Some((peer, id)),
+        _ => None,
+    });
+    headers.collect()
 }
 
 impl Bench {
@@ -53,6 +62,31 @@ impl Bench {
             said.extend(self.settle());
         }
         body_requests(said)
+    }
+
+    /// A peer comes in and claims so much more work than there is; whether it is asked for headers.
+    fn hear_claim(&mut self, peer: PeerId, direction: Direction, more: u8) -> Vec<(PeerId, RequestId)> {
+        let address = ([192, 0, 2, peer.0[0]], 1).into();
+        self.peer_as(peer, PeerEvent::Connected { address, direction });
+        self.claim(peer, more)
+    }
+
+    /// A peer claims so much more work than there is; who is asked for headers.
+    fn claim(&mut self, peer: PeerId, more: u8) -> Vec<(PeerId, RequestId)> {
+        let tip = *self.engine.tip();
+        let status = Status {
+            version: PROTOCOL_VERSION,
+            chain_id: self.params.chain_id(),
+            height: tip.height + 1,
+            hash: BlockHash([more; 32]),
+            work: (0..more).fold(tip.work, |work, _| work.saturating_add(tip.work)),
+            state_root: StateRoot([0; 32]),
+            held: vec![],
+        };
+        let request = Request::Status(status);
+        let mut outputs = self.peer_as(peer, PeerEvent::Request { id: RequestId(1), request });
+        outputs.extend(self.settle());
+        header_requests(outputs)
     }
 
     /// The peer gives the bodies that it was asked for; which it is asked for then.
@@ -224,4 +258,39 @@ fn two_requests_late_for_one_reason_are_both_made_again() {
         asked = bench.give_bodies(asked, &blocks);
     }
     panic!("{} are still missing", bench.engine.missing_blocks());
+}
+
+/// Two that come in take both places for headers, and give nothing for nearly as long as they may take, again and again.
+#[test]
+fn who_claims_and_gives_nothing_keeps_nobody_from_giving_headers() {
+    let [one, other, came] = [1, 2, 3].map(|number| PeerId([number; 32]));
+    let mut bench = Bench::new();
+    let mut asked = bench.hear_claim(one, Direction::Inbound, 1);
+    asked.extend(bench.hear_claim(other, Direction::Inbound, 1));
+    assert_eq!(asked.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [one, other]);
+    assert!(bench.hear_claim(came, Direction::Inbound, 1).is_empty(), "two are enough");
+    for more in 2..20 {
+        bench.now += HEADERS_MS - 1;
+        let mut next = header_requests(bench.settle());
+        for (peer, id) in asked {
+            let response = Response::Headers(vec![]);
+            next.extend(header_requests(bench.peer_as(peer, PeerEvent::Response { id, response })));
+            next.extend(bench.claim(peer, more));
+        }
+        if next.iter().any(|(peer, _)| *peer == came) {
+            assert!(more < 4, "asked only in round {more}");
+            return;
+        }
+        asked = next;
+    }
+    panic!("never asked");
+}
+
+#[test]
+fn a_peer_that_was_dialled_waits_for_none_that_came() {
+    let [one, other, dialled] = [1, 2, 3].map(|number| PeerId([number; 32]));
+    let mut bench = Bench::new();
+    assert_eq!(bench.hear_claim(one, Direction::Inbound, 1).len(), 1);
+    assert_eq!(bench.hear_claim(other, Direction::Inbound, 1).len(), 1);
+    assert_eq!(bench.hear_claim(dialled, Direction::Outbound, 1).len(), 1);
 }

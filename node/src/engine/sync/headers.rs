@@ -17,7 +17,7 @@ use crate::engine::limits::{
     COUNTED_PAGE_MS, COUNTED_PAGES, COUNTING_PEERS, HEADER_PEERS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE,
     HEADERS_REST_MS, KEPT_TIP_WORKS, LOCATOR_HASHES,
 };
-use crate::engine::message::{NetEvent, Output, PeerId};
+use crate::engine::message::{Direction, NetEvent, Output, PeerId};
 use crate::engine::session::{Peer, Purpose, Timer};
 use crate::engine::verdict::Offence;
 use crate::engine::wire::Request;
@@ -37,7 +37,7 @@ pub(in crate::engine) struct HeaderSync {
     unknown: u8,
     /// The claimed work of a chain that turned out to have less, or to be invalid; not asked for again before it claims more.
     refuted: Work,
-    /// It could not answer, or had nothing, and is left alone until then; how often so far, one after the other.
+    /// It did not answer, or not what it claimed, and is left alone until then; how often so far without a new header between.
     rests_until: u64,
     failures: u32,
 }
@@ -183,7 +183,8 @@ impl Engine {
     /// Asks a peer for headers where it seems to have some that are new.
     pub(in crate::engine) fn consider_headers(&mut self, id: PeerId) -> Result<(), Fault> {
         let best = self.best_header()?;
-        let busy = self.net.ready().filter(|(other, peer)| **other != id && peer.headers.busy).count();
+        // Chains that are counted have places of their own.
+        let busy = self.headers_under_way(id, |sync| sync.busy && !sync.is_counting());
         let Some(peer) = self.net.peers.get_mut(&id) else { return Ok(()) };
         let Some(claimed) = peer.status.as_ref().map(|status| status.work) else { return Ok(()) };
         let sync = &mut peer.headers;
@@ -212,6 +213,15 @@ impl Engine {
         locator.truncate(LOCATOR_HASHES);
         self.ask(id, Request::Headers(locator), Purpose::Headers, HEADERS_MS);
         Ok(())
+    }
+
+    /// With how many other peers headers are so far. Whom this node dialled waits for nobody who came in: those come as they
+    /// like, and may claim whatever they like.
+    fn headers_under_way(&self, id: PeerId, so_far: impl Fn(&HeaderSync) -> bool) -> usize {
+        let dialled = |peer: &Peer| peer.direction == Direction::Outbound;
+        let all = !self.net.peers.get(&id).is_some_and(dialled);
+        let others = self.net.ready().filter(|(other, peer)| **other != id && (all || dialled(peer)));
+        others.filter(|(_, peer)| so_far(&peer.headers)).count()
     }
 
     /// Considers every peer: after a page was stored, a peer failed, or the tip moved on.
@@ -248,10 +258,27 @@ impl Engine {
         self.net.at(self.now, Timer::Headers);
     }
 
+    /// Nothing that is new came of a request. Who claims more than this node knows owed something, and gives up its place.
+    fn headers_in_vain(&mut self, id: PeerId) -> Result<(), Fault> {
+        self.refute(id);
+        let best = self.best_header()?;
+        let status = self.net.peers.get(&id).and_then(|peer| peer.status.as_ref());
+        if status.is_some_and(|status| status.work > best.work) {
+            self.headers_failed(id);
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, id: PeerId, ms: u64) {
+        if let Some(peer) = self.net.peers.get_mut(&id) {
+            peer.headers.rests_until = self.now + ms;
+            self.net.at(self.now + ms, Timer::Headers);
+        }
+    }
+
     pub(in crate::engine) fn take_headers(&mut self, id: PeerId, headers: Vec<Header>) -> Result<(), Fault> {
         let Some(peer) = self.net.peers.get_mut(&id) else { return Ok(()) };
         peer.headers.busy = false;
-        peer.headers.failures = 0;
         let after = peer.headers.more.take();
         let phase = std::mem::take(&mut peer.headers.phase);
         match self.judge_page(id, phase, after, headers) {
@@ -277,11 +304,9 @@ impl Engine {
                 // Nothing follows what this node has: either it knows as much, or what it knows more of is invalid here, or
                 // it has not connected yet what it announced.
                 Phase::Direct => {
-                    self.refute(id);
-                    let rests_until = self.now + HEADERS_REST_MS / 2;
-                    if let Some(peer) = self.net.peers.get_mut(&id).filter(|peer| peer.headers.unknown > 0) {
-                        peer.headers.rests_until = rests_until;
-                        self.net.at(rests_until, Timer::Headers);
+                    self.headers_in_vain(id)?;
+                    if self.net.peers.get(&id).is_some_and(|peer| peer.headers.unknown > 0) {
+                        self.rest(id, HEADERS_REST_MS / 2);
                     }
                     Ok(())
                 }
@@ -296,8 +321,7 @@ impl Engine {
                 let parent = parent.ok_or(Offence::BrokenHeaders)?;
                 if !is_usable(&parent) {
                     // It cannot know that, if the fault is in the state alone.
-                    self.refute(id);
-                    return Ok(());
+                    return Ok(self.headers_in_vain(id)?);
                 }
                 (self.index.parent(&self.snapshot, &parent)?.unwrap_or(parent), parent)
             }
@@ -306,6 +330,10 @@ impl Engine {
             return Err(Offence::ChangedHeaders.into());
         }
         let page = self.check_page(below, top, headers)?;
+        if page.cut {
+            // Either clock may be wrong.
+            self.rest(id, HEADERS_REST_MS * 2);
+        }
         match phase {
             Phase::Direct => self.judge_direct(id, after, page),
             Phase::Counting(count) => self.judge_counted(id, *count, page),
@@ -346,8 +374,7 @@ impl Engine {
         let known = self.index.get(&self.snapshot, &page.top.hash)?.is_some();
         if known && (!page.more || after.is_some_and(|after| after != page.start)) {
             // Nothing is new, and nothing follows; or the same again.
-            self.refute(id);
-            return Ok(());
+            return Ok(self.headers_in_vain(id)?);
         }
         if page.top.work >= self.kept_work() {
             self.keep_page(id, page);
@@ -355,17 +382,17 @@ impl Engine {
         }
         let headers = page.records.len() as u64;
         if page.cut {
-            // Either clock may be wrong; its next status brings it up again.
             return Ok(());
         }
         if !page.more {
             return self.drop_chain(id, headers, page.top.work);
         }
-        let counting = self.net.peers.values().filter(|peer| peer.headers.is_counting()).count();
-        if counting < COUNTING_PEERS {
+        if self.headers_under_way(id, HeaderSync::is_counting) < COUNTING_PEERS {
             let Page { start, below, top, .. } = page;
             let count = Count { start, pages: vec![top.hash], below, top, headers, since: self.now };
             self.go_on(id, Phase::Counting(Box::new(count)))?;
+        } else {
+            self.rest(id, HEADERS_REST_MS * 2);
         }
         Ok(())
     }
@@ -463,12 +490,15 @@ impl Engine {
         if let Some(peer) = self.net.peers.get_mut(&id) {
             peer.headers.busy &= !page;
             if invalid {
-                // It may not know better, if the fault shows only in the state.
-                let claimed = peer.status.as_ref().map_or(Work::ZERO, |status| status.work);
-                peer.headers = HeaderSync { refuted: claimed, ..HeaderSync::default() };
+                (peer.headers.phase, peer.headers.more) = (Phase::Direct, None);
+            } else if !fresh.is_empty() {
+                peer.headers.failures = 0;
             }
         }
-        if !fresh.is_empty() && !invalid {
+        if invalid {
+            // It may not know better, if the fault shows only in the state.
+            self.headers_in_vain(id)?;
+        } else if !fresh.is_empty() {
             let mut update = self.store.begin()?;
             for record in &fresh {
                 update.insert_header(record)?;
