@@ -123,6 +123,9 @@ pub const SERVING_PER_PEER: usize = 8;
 pub const REQUEST_BURST: u64 = 400;
 /// See [`REQUEST_BURST`].
 pub const REQUEST_RATE: u64 = 200;
+/// Who asks for transactions of a block that must be read from disk, whole, makes one request for each so many bytes that a block
+/// may have: six such a second at blocks of 2 MiB.
+pub const REQUEST_BLOCK_BYTES: u64 = 65_536;
 
 /// Comparisons of mempools that a peer may ask for at once and each second. One may look at every waiting transaction, up to
 /// 59,000; a chain of pages has up to [`RECONCILED_PAGES`].

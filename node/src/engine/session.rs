@@ -17,8 +17,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::limits::{
-    BAN_MS, BAN_SCORE, FEELER_INTERVAL_MS, HANDSHAKE_MS, RECONCILE_INTERVAL_MS, REQUEST_MS, SERVING_PER_PEER,
-    STATUS_INTERVAL_MS,
+    BAN_MS, BAN_SCORE, FEELER_INTERVAL_MS, HANDSHAKE_MS, RECONCILE_INTERVAL_MS, REQUEST_BLOCK_BYTES, REQUEST_MS,
+    SERVING_PER_PEER, STATUS_INTERVAL_MS,
 };
 use super::message::{
     Direction, DisconnectReason, JobId, MessageId, NetEvent, Output, PeerEvent, PeerId, Reassignment, RequestId,
@@ -495,10 +495,14 @@ impl Engine {
         let Some(known) = self.net.peers.get_mut(&peer) else { return Ok(()) };
         let (ready, serving) = (known.status.is_some(), known.serving);
         known.serving += 1;
-        let buckets = &mut self.net.buckets;
-        let within = match request {
-            Request::Reconcile(_) => buckets.take_comparison(now, &peer),
-            _ => buckets.take_request(now, &peer),
+        let within = match &request {
+            Request::Reconcile(_) => self.net.buckets.take_comparison(now, &peer),
+            // The whole block is read and decoded, however little of it is asked for.
+            Request::BlockTransactions(hash, _) if !self.net.relay.is_recent(hash) => {
+                let whole = self.params.max_block_bytes.div_ceil(REQUEST_BLOCK_BYTES);
+                self.net.buckets.take_requests(now, &peer, whole)
+            }
+            _ => self.net.buckets.take_requests(now, &peer, 1),
         };
         let response = match request {
             Request::Status(status) if within => {

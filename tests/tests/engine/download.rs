@@ -64,14 +64,14 @@ impl Bench {
         body_requests(said)
     }
 
-    /// A peer comes in and claims so much more work than there is; whether it is asked for headers.
-    fn hear_claim(&mut self, peer: PeerId, direction: Direction, more: u8) -> Vec<(PeerId, RequestId)> {
+    /// A peer shakes hands and claims so many times the tip's work more; who is asked for headers.
+    pub(super) fn hear_claim(&mut self, peer: PeerId, direction: Direction, more: u8) -> Vec<(PeerId, RequestId)> {
         let address = ([192, 0, 2, peer.0[0]], 1).into();
         self.peer_as(peer, PeerEvent::Connected { address, direction });
         self.claim(peer, more)
     }
 
-    /// A peer claims so much more work than there is; who is asked for headers.
+    /// A peer claims so many times the tip's work more; who is asked for headers.
     fn claim(&mut self, peer: PeerId, more: u8) -> Vec<(PeerId, RequestId)> {
         let tip = *self.engine.tip();
         let status = Status {

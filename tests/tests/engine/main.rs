@@ -3,6 +3,7 @@
 mod download;
 mod penalties;
 mod reconciliation;
+mod serving;
 
 use std::sync::Arc;
 

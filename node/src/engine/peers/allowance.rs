@@ -94,9 +94,9 @@ impl Buckets {
         }
     }
 
-    /// Whether a peer may make one more request; if so, it is counted.
-    pub(crate) fn take_request(&mut self, now: u64, peer: &PeerId) -> bool {
-        self.take(now, peer, 1, |allowance| &mut allowance.requests)
+    /// Whether a peer may make so many more requests; if so, they are counted.
+    pub(crate) fn take_requests(&mut self, now: u64, peer: &PeerId, count: u64) -> bool {
+        self.take(now, peer, count, |allowance| &mut allowance.requests)
     }
 
     /// Whether a peer may compare mempools once more; if so, it is counted.
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn spend(buckets: &mut Buckets, now: u64, peer: &PeerId) -> u64 {
-        (0..).take_while(|_| buckets.take_request(now, peer)).count() as u64
+        (0..).take_while(|_| buckets.take_requests(now, peer, 1)).count() as u64
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(spend(&mut buckets, 1000, &peer(2)), 0, "the address has spent what it may");
         assert_eq!(spend(&mut buckets, 1000, &peer(3)), REQUEST_BURST);
         assert_eq!(spend(&mut buckets, 2000, &peer(0)), REQUEST_RATE);
-        assert!(!buckets.take_request(1000, &peer(9)), "a stranger may nothing");
+        assert!(!buckets.take_requests(1000, &peer(9), 1), "a stranger may nothing");
         assert!(!buckets.take_transactions(1000, &peer(2), TRANSACTION_BURST + 1));
         assert!(buckets.take_transactions(1000, &peer(2), TRANSACTION_BURST));
     }

@@ -44,6 +44,11 @@ impl Relay {
         self.recent.iter()
     }
 
+    /// Whether a block's transactions are at hand, not on disk.
+    pub(super) fn is_recent(&self, hash: &BlockHash) -> bool {
+        self.recent.iter().any(|(recent, _)| recent == hash)
+    }
+
     /// The clock was set back.
     pub(super) fn set_back(&mut self, by: u64) {
         self.own.values_mut().for_each(|due| *due = due.saturating_sub(by));
