@@ -72,6 +72,11 @@ impl Peer {
         self.status.as_ref().is_some_and(|status| status.holds(height) || since(status))
     }
 
+    /// Whose doing is what it does, by this name.
+    pub(super) fn whose(&self, id: &PeerId) -> Whose {
+        whose(*id, self.address.ip())
+    }
+
     /// The work of the best block that it seems to have.
     pub(super) fn work(&self) -> Work {
         self.status.as_ref().map_or(Work::ZERO, |status| status.work.max(self.shown.1))
@@ -163,7 +168,7 @@ pub(super) struct Net {
     pub(super) bans: Bans,
     pub(super) buckets: Buckets,
     /// The highest scores of those who left, by address: nobody is absolved by hanging up, or by what others did meanwhile.
-    scores: BTreeMap<(IpAddr, Option<PeerId>), Score>,
+    scores: BTreeMap<Whose, Score>,
     /// Addresses that whoever runs this node wants connections to, and when each may be dialled next.
     pub(super) wanted: Vec<(SocketAddr, u64)>,
     /// Addresses that are being dialled, and whether only to try them.
@@ -256,6 +261,11 @@ impl Net {
         self.bans.is_banned(now, Banned::Peer(peer)) || self.bans.is_banned(now, Banned::Host(ip))
     }
 
+    /// Whose doing is what a connected peer does.
+    pub(super) fn whose(&self, id: &PeerId) -> Option<Whose> {
+        self.peers.get(id).map(|peer| peer.whose(id))
+    }
+
     /// How many of a peer's batches are being checked.
     pub(super) fn batches(&self, id: &PeerId) -> usize {
         let theirs = |task: &&Task| matches!(task, Task::Transactions(peer, _) if peer == id);
@@ -276,8 +286,10 @@ impl Net {
     }
 }
 
-/// Whose score is whose: an address's, or on this machine, where all share one, a name's.
-fn score_key(id: PeerId, ip: IpAddr) -> (IpAddr, Option<PeerId>) {
+/// Whose doing something is: an address's, or on this machine, where all share one, a name's.
+type Whose = (IpAddr, Option<PeerId>);
+
+fn whose(id: PeerId, ip: IpAddr) -> Whose {
     let ip = Host::of(ip).address();
     (ip, ip.is_loopback().then_some(id))
 }
@@ -335,7 +347,7 @@ impl Engine {
             last_useful: 0,
             status: None,
             shown: (0, Work::ZERO),
-            score: self.net.scores.get(&score_key(id, address.ip())).copied().unwrap_or_default(),
+            score: self.net.scores.get(&whose(id, address.ip())).copied().unwrap_or_default(),
             serving: 0,
             silent: 0,
             silent_at: 0,
@@ -373,7 +385,7 @@ impl Engine {
 
     fn disconnected(&mut self, id: &PeerId) {
         let Some(peer) = self.net.peers.remove(id) else { return };
-        let (now, key) = (self.now, score_key(*id, peer.address.ip()));
+        let (now, key) = (self.now, peer.whose(id));
         let kept = self.net.scores.get(&key).map_or(0, |score| score.at(now));
         if peer.score.at(now) > kept {
             self.net.scores.insert(key, peer.score);

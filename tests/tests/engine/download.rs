@@ -72,12 +72,12 @@ impl Bench {
     }
 
     /// A peer claims so many times the tip's work more; who is asked for headers.
-    fn claim(&mut self, peer: PeerId, more: u8) -> Vec<(PeerId, RequestId)> {
+    pub(super) fn claim(&mut self, peer: PeerId, more: u8) -> Vec<(PeerId, RequestId)> {
         let tip = *self.engine.tip();
         let status = Status {
             version: PROTOCOL_VERSION,
             chain_id: self.params.chain_id(),
-            height: tip.height + 1,
+            height: tip.height + u64::from(more),
             hash: BlockHash([more; 32]),
             work: (0..more).fold(tip.work, |work, _| work.saturating_add(tip.work)),
             state_root: StateRoot([0; 32]),

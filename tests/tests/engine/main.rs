@@ -3,6 +3,7 @@
 mod download;
 mod penalties;
 mod reconciliation;
+mod relay;
 mod serving;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ impl Bench {
         self.connect_from([192, 0, 2, 1], peer);
     }
 
-    fn connect_from(&mut self, ip: [u8; 4], peer: PeerId) {
+    pub(super) fn connect_from(&mut self, ip: [u8; 4], peer: PeerId) {
         let address = (ip, u16::from(peer.0[0])).into();
         self.peer_as(peer, PeerEvent::Connected { address, direction: Direction::Inbound });
     }

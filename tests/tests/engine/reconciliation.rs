@@ -26,15 +26,19 @@ impl Bench {
         let mut outputs = self.engine.handle(self.now, Input::Peer { peer, event }).expect("store works");
         let (params, chain_id) = (Arc::clone(&self.params), self.params.chain_id());
         let workshop = Workshop { params, chain_id, batch_secret: [9; 32] };
-        let jobs: Vec<(JobId, Job)> = outputs
-            .extract_if(.., |output| matches!(output, Output::Work { .. }))
-            .filter_map(|output| if let Output::Work { id, job } = output { Some((id, job)) } else { None })
-            .collect();
-        for (id, job) in jobs.into_iter().rev() {
-            let done = workshop.run(job);
-            outputs.extend(self.engine.handle(self.now, Input::Done { id, done }).expect("store works"));
+        loop {
+            let jobs: Vec<(JobId, Job)> = outputs
+                .extract_if(.., |output| matches!(output, Output::Work { .. }))
+                .filter_map(|output| if let Output::Work { id, job } = output { Some((id, job)) } else { None })
+                .collect();
+            if jobs.is_empty() {
+                return outputs;
+            }
+            for (id, job) in jobs.into_iter().rev() {
+                let done = workshop.run(job);
+                outputs.extend(self.engine.handle(self.now, Input::Done { id, done }).expect("store works"));
+            }
         }
-        outputs
     }
 
     fn meet(&mut self) {

@@ -26,7 +26,7 @@ use crate::engine::limits::{
     ALTERNATIVES, FETCH_MS, FUTURE_ANNOUNCEMENTS, RACE_MS, RACE_RATE, RECONSTRUCTIONS, SYNCING_BLOCKS, WAITING_INPUTS,
 };
 use crate::engine::message::{MessageId, Origin, Output, PeerId};
-use crate::engine::session::{Purpose, Task, Timer};
+use crate::engine::session::{Peer, Purpose, Task, Timer};
 use crate::engine::sync::{child_record, is_usable};
 use crate::engine::verdict::{Disposition, Offence, Refusal, judge_offence};
 use crate::engine::wire::{Announcement, Gossip, Request, ShortId, announce};
@@ -59,6 +59,11 @@ enum Stage {
 }
 
 impl Building {
+    /// Who announced it, as far as it is kept.
+    fn senders(&self) -> impl Iterator<Item = &Sender> {
+        std::iter::once(&self.sender).chain(self.alternatives.iter().map(|(sender, _)| sender))
+    }
+
     /// The announcements of a peer that wait here.
     pub(super) fn alternatives(&self, id: &PeerId) -> impl Iterator<Item = &Announcement> {
         let waiting = self.alternatives.iter().filter(move |(sender, _)| sender.peer == *id);
@@ -90,14 +95,8 @@ impl Engine {
             Place::Unwanted => self.ignore(sender),
             Place::Wanted(place) => {
                 let (header, record) = *place;
-                if let Some(building) = self.net.relay.building.get_mut(&record.hash) {
-                    let known = building.sender.peer == peer || building.alternatives(&peer).next().is_some();
-                    let full = building.alternatives.len() >= ALTERNATIVES;
-                    if known || full || matches!(building.stage, Stage::Completing) {
-                        self.ignore(sender);
-                    } else {
-                        building.alternatives.push_back((sender, announcement));
-                    }
+                if self.net.relay.building.contains_key(&record.hash) {
+                    self.wait_as_alternative(&record.hash, sender, announcement);
                 } else if self.net.relay.building.len() >= RECONSTRUCTIONS {
                     self.ignore(sender);
                 } else {
@@ -106,6 +105,21 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Keeps another announcement of a block that is being put together: of one address one, or an attacker's names take all
+    /// places.
+    fn wait_as_alternative(&mut self, hash: &BlockHash, sender: Sender, announcement: Announcement) {
+        let Some(building) = self.net.relay.building.get(hash) else { return };
+        let whose = self.net.whose(&sender.peer);
+        let known = building.senders().any(|other| self.net.whose(&other.peer) == whose);
+        let full = building.alternatives.len() >= ALTERNATIVES;
+        if known || full || matches!(building.stage, Stage::Completing) {
+            return self.ignore(sender);
+        }
+        if let Some(building) = self.net.relay.building.get_mut(hash) {
+            building.alternatives.push_back((sender, announcement));
+        }
     }
 
     fn place_announcement(&mut self, peer: PeerId, announcement: &Announcement) -> Result<Place, Fault> {
@@ -248,11 +262,13 @@ impl Engine {
         if asked.len() > 1 {
             return;
         }
-        let (indexes, first) = (missing(parts), asked[0]);
-        let waiting = building.alternatives.iter().map(|(sender, _)| sender.peer).find(|peer| *peer != first);
-        let height = building.record.height;
-        // Best one that is known to hold it; but who has just heard of it as well has had no time to say so.
-        let holder = waiting.or_else(|| self.net.draw(|id, peer| *id != first && peer.holds(height)));
+        let (indexes, first, height) = (missing(parts), asked[0], building.record.height);
+        // Best one that is known to hold it, and has another address; but who has just heard of it as well has had no time to say
+        // so.
+        let whose = self.net.whose(&first);
+        let holds = |id: &PeerId, peer: &Peer| *id != first && peer.holds(height);
+        let other = self.net.draw(|id, peer| holds(id, peer) && Some(peer.whose(id)) != whose);
+        let holder = other.or_else(|| self.net.draw(holds));
         let Some(second) = holder.or_else(|| self.net.draw(|id, _| *id != first)) else { return };
         if let Some(Building { stage: Stage::Fetching { asked, .. }, .. }) = self.net.relay.building.get_mut(&hash) {
             asked.push(second);

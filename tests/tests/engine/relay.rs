@@ -1,0 +1,59 @@
+//! How a block comes whose announcements lie.
+
+use drystone_node::engine::limits::{ALTERNATIVES, FETCH_MS, RACE_MS, RACE_RATE};
+use drystone_node::engine::message::{MessageId, PeerEvent, PeerId, RequestId};
+use drystone_node::engine::wire::{Announcement, Gossip, Request, Response, announce};
+
+use super::*;
+
+impl Bench {
+    fn hear(&mut self, peer: PeerId, announcement: Announcement) -> Vec<(PeerId, RequestId, usize)> {
+        let message = MessageId(peer.0[0].into());
+        let outputs = self.peer_as(peer, PeerEvent::Gossip { message, gossip: Gossip::Block(announcement) });
+        missing_requests(outputs)
+    }
+}
+
+/// Who is asked for how many transactions of a block.
+fn missing_requests(outputs: Vec<Output>) -> Vec<(PeerId, RequestId, usize)> {
+    let missing = outputs.into_iter().filter_map(|output| match output {
+        Output::Request { peer, id, request: Request::BlockTransactions(_, places) } => Some((peer, id, places.len())),
+        _ => None,
+    });
+    missing.collect()
+}
+
+/// All names of one address announce a block with too many ids, and give nothing of it: that costs the time of one answer.
+#[test]
+fn the_names_of_one_address_delay_a_block_but_once() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let payment = chain.pay(0, &SecretKey::dev(1).account(), 1000, 0);
+    let block = grow(&mut chain, MINER, vec![payment.clone()]);
+    let names: Vec<PeerId> = (1..=ALTERNATIVES as u8 + 1).map(|name| PeerId([name; 32])).collect();
+    let honest = PeerId([99; 32]);
+    for peer in names.iter().chain([&honest]) {
+        let ip = if *peer == honest { [192, 0, 2, 2] } else { [192, 0, 2, 1] };
+        bench.connect_from(ip, *peer);
+        bench.claim(*peer, 0);
+    }
+    let mut forged = announce(&block);
+    forged.ids.push([7; 6]);
+    assert_eq!(bench.hear(names[0], forged.clone()).len(), 1);
+    for name in &names[1..] {
+        forged.ids[1][0] += 1;
+        assert!(bench.hear(*name, forged.clone()).is_empty());
+    }
+    assert!(bench.hear(honest, announce(&block)).is_empty());
+    bench.now += RACE_MS + 1_000_000 / RACE_RATE;
+    let asked = missing_requests(bench.settle());
+    assert!(matches!(asked[..], [(peer, _, 2)] if peer == honest), "one of another address: {asked:?}");
+    bench.peer_as(honest, PeerEvent::Response { id: asked[0].1, response: Response::BlockTransactions(None) });
+    bench.now += FETCH_MS;
+    let asked = missing_requests(bench.settle());
+    assert!(matches!(asked[..], [(peer, _, 1)] if peer == honest), "whose announcement waits: {asked:?}");
+    let response = Response::BlockTransactions(Some(vec![payment]));
+    bench.peer_as(honest, PeerEvent::Response { id: asked[0].1, response });
+    bench.settle();
+    assert_eq!(bench.tip(), block.header.hash());
+}
