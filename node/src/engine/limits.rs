@@ -108,6 +108,10 @@ pub const HANDSHAKE_MS: u64 = 20_000;
 /// How often each peer is asked for its status, in milliseconds.
 pub const STATUS_INTERVAL_MS: u64 = 30_000;
 
+/// How long after a tip that did not come by gossip those behind hear the status that says so, in milliseconds: gossip brings it
+/// to most of them before.
+pub const TOLD_MS: u64 = 1_000;
+
 /// How long any other small request may take, in milliseconds.
 pub const REQUEST_MS: u64 = 15_000;
 

@@ -679,6 +679,13 @@ impl Engine {
         }
     }
 
+    /// A peer is to hear this node's status by then, in place of at its next poll.
+    pub(super) fn poll_by(&mut self, id: PeerId, due: u64) {
+        if self.net.peers.get(&id).is_some_and(|peer| peer.poll_at > due) {
+            self.poll_at(id, due);
+        }
+    }
+
     /// What this node says of itself: the tip, and the root that its own tree has, not the one that the header claims.
     pub(super) fn own_status(&mut self) -> Result<Status, Fault> {
         let tip = self.tip;

@@ -12,9 +12,9 @@ use super::reconciliation::PEER;
 use super::*;
 
 /// Requests for bodies: of which blocks.
-type BodyRequests = Vec<(RequestId, Vec<BlockHash>)>;
+pub(super) type BodyRequests = Vec<(RequestId, Vec<BlockHash>)>;
 
-fn body_requests(outputs: Vec<Output>) -> BodyRequests {
+pub(super) fn body_requests(outputs: Vec<Output>) -> BodyRequests {
     let bodies = outputs.into_iter().filter_map(|output| match output {
         Output::Request { id, request: Request::Bodies(hashes), .. } => Some((id, hashes)),
         _ => None,
@@ -34,7 +34,7 @@ fn header_requests(outputs: Vec<Output>) -> Vec<(PeerId, RequestId)> {
 impl Bench {
     /// A peer that has the chain of these headers, genesis first, which is the engine's tip, and gives them; which bodies it is
     /// asked for in the end.
-    fn meet_ahead(&mut self, peer: PeerId, headers: &[Header]) -> BodyRequests {
+    pub(super) fn meet_ahead(&mut self, peer: PeerId, headers: &[Header]) -> BodyRequests {
         let last = headers.last().expect("genesis is the first");
         let work_of = |header: &Header| header.bits.to_target().expect("the rule gave it").work();
         let height = headers.len() as u64 - 1;
@@ -90,7 +90,7 @@ impl Bench {
     }
 
     /// The peer gives the bodies that it was asked for; which it is asked for then.
-    fn give_bodies(&mut self, asked: BodyRequests, blocks: &[Block]) -> BodyRequests {
+    pub(super) fn give_bodies(&mut self, asked: BodyRequests, blocks: &[Block]) -> BodyRequests {
         let mut next = BodyRequests::new();
         for (id, hashes) in asked {
             let wanted = blocks.iter().filter(|block| hashes.contains(&block.header.hash()));

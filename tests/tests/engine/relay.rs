@@ -1,9 +1,11 @@
 //! How a block comes whose announcements lie.
 
-use drystone_node::engine::limits::{ALTERNATIVES, FETCH_MS, RACE_MS, RACE_RATE};
+use drystone_node::engine::limits::{ALTERNATIVES, FETCH_MS, RACE_MS, RACE_RATE, TOLD_MS};
 use drystone_node::engine::message::{MessageId, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::wire::{Announcement, Gossip, Request, Response, announce};
 
+use super::download::body_requests;
+use super::reconciliation::PEER;
 use super::*;
 
 impl Bench {
@@ -12,6 +14,15 @@ impl Bench {
         let outputs = self.peer_as(peer, PeerEvent::Gossip { message, gossip: Gossip::Block(announcement) });
         missing_requests(outputs)
     }
+}
+
+/// Who hears this node's status, and its height.
+fn told(outputs: Vec<Output>) -> Vec<(PeerId, u64)> {
+    let told = outputs.into_iter().filter_map(|output| match output {
+        Output::Request { peer, request: Request::Status(status), .. } => Some((peer, status.height)),
+        _ => None,
+    });
+    told.collect()
 }
 
 /// Who is asked for how many transactions of a block.
@@ -56,4 +67,23 @@ fn the_names_of_one_address_delay_a_block_but_once() {
     bench.peer_as(honest, PeerEvent::Response { id: asked[0].1, response });
     bench.settle();
     assert_eq!(bench.tip(), block.header.hash());
+}
+
+/// Gossip may bring it to nobody: who ignored an announcement once, as the blocks below were missing, drops its copies.
+#[test]
+fn whoever_is_behind_soon_hears_of_a_tip_that_was_downloaded() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let blocks: Vec<Block> = (0..3).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    let behind = PeerId([1; 32]);
+    bench.connect_from([192, 0, 2, 1], behind);
+    bench.claim(behind, 0);
+    let mut asked = bench.meet_ahead(PEER, chain.headers());
+    while !asked.is_empty() {
+        asked = bench.give_bodies(asked, &blocks);
+        asked.extend(body_requests(bench.settle()));
+    }
+    assert_eq!(bench.tip(), chain.tip().hash);
+    bench.now += TOLD_MS;
+    assert_eq!(told(bench.settle()), [(behind, 3)]);
 }

@@ -23,7 +23,8 @@ use drystone_core::validation::{
 
 use super::{Sender, short_id_key};
 use crate::engine::limits::{
-    ALTERNATIVES, FETCH_MS, FUTURE_ANNOUNCEMENTS, RACE_MS, RACE_RATE, RECONSTRUCTIONS, SYNCING_BLOCKS, WAITING_INPUTS,
+    ALTERNATIVES, FETCH_MS, FUTURE_ANNOUNCEMENTS, RACE_MS, RACE_RATE, RECONSTRUCTIONS, SYNCING_BLOCKS, TOLD_MS,
+    WAITING_INPUTS,
 };
 use crate::engine::message::{MessageId, Origin, Output, PeerId};
 use crate::engine::session::{Peer, Purpose, Task, Timer};
@@ -502,15 +503,21 @@ impl Engine {
     }
 
     /// The tip is where it stays for now. If it did not come by gossip, those behind hear of it: after a partition this is how
-    /// one peer's news becomes everybody's.
+    /// one peer's news becomes everybody's. An announcement reaches nobody who heard it lately and could not use it yet, nor whom
+    /// only he would pass it on to, so they are told by a status as well.
     pub(in crate::engine) fn tip_settled(&mut self) -> Result<(), Fault> {
         self.consider_all_headers()?;
         self.ask_for_bodies()?;
         let (tip, syncing) = (self.tip, self.net.window.missing() > 0);
-        let behind = self.net.ready().any(|(_, peer)| peer.work() < tip.work);
-        if tip.height == 0 || syncing || !behind || self.net.relay.announced(&tip.hash).is_some() {
+        if tip.height == 0 || syncing || self.net.relay.announced(&tip.hash).is_some() {
             return Ok(());
         }
+        let behind = self.net.ready().filter(|(_, peer)| peer.work() < tip.work);
+        let behind: Vec<PeerId> = behind.map(|(id, _)| *id).collect();
+        if behind.is_empty() {
+            return Ok(());
+        }
+        behind.into_iter().for_each(|id| self.poll_by(id, self.now + TOLD_MS));
         if let Some(body) = self.snapshot.body(&tip.hash)? {
             self.publish_block(&Block { header: tip.header, body });
         }
