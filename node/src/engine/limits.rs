@@ -251,7 +251,7 @@ pub const COUNTED_PAGES: usize = 16_384;
 /// milliseconds: who is slower gives its place to others.
 pub const COUNTED_PAGE_MS: u64 = 2_000;
 
-/// Peers whose chains are counted at once.
+/// Peers whose chains are counted at once, and so many more of those that this node dialled.
 pub const COUNTING_PEERS: usize = 4;
 
 /// How far stored headers run ahead of the tip: past it no more are asked for. At about 100 bytes each 1.6 MiB; a walk over

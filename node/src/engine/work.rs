@@ -232,11 +232,11 @@ impl Shelf<'_> {
         for hash in hashes {
             let body = self.body(hash)?;
             bytes += body.as_ref().map_or(0, Body::block_bytes);
-            // The first is always sent, or a block over the size would never be.
-            if bytes > BODIES_BYTES && !bodies.is_empty() {
+            // What was read is sent: whoever has this node read much hears much.
+            bodies.push(body);
+            if bytes > BODIES_BYTES {
                 break;
             }
-            bodies.push(body);
         }
         Ok(bodies)
     }

@@ -3,7 +3,9 @@
 use drystone_core::block::Header;
 use drystone_core::hash::TxRoot;
 use drystone_core::pow::Work;
-use drystone_node::engine::limits::{BODIES_MS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE, INDEX_WINDOW};
+use drystone_node::engine::limits::{
+    BODIES_MS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE, HEADERS_REST_MS, INDEX_WINDOW,
+};
 use drystone_node::engine::message::{Direction, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::wire::{PROTOCOL_VERSION, Request, Response, Status};
 use drystone_tests::chain::cheap_fork;
@@ -260,25 +262,35 @@ fn two_requests_late_for_one_reason_are_both_made_again() {
     panic!("{} are still missing", bench.engine.missing_blocks());
 }
 
-/// Two that come in take both places for headers, and give nothing for nearly as long as they may take, again and again.
 #[test]
 fn who_claims_and_gives_nothing_keeps_nobody_from_giving_headers() {
+    claim_and_give(|_| vec![]);
+}
+
+#[test]
+fn who_claims_much_and_gives_little_keeps_nobody_from_giving_headers() {
+    claim_and_give(|round| cheap_fork(&dev_params(), 1, TxRoot([round; 32])).split_off(1));
+}
+
+/// Two that come in take both places for headers, and take nearly all the time that they may, again and again.
+fn claim_and_give(given: impl Fn(u8) -> Vec<Header>) {
     let [one, other, came] = [1, 2, 3].map(|number| PeerId([number; 32]));
     let mut bench = Bench::new();
-    let mut asked = bench.hear_claim(one, Direction::Inbound, 1);
-    asked.extend(bench.hear_claim(other, Direction::Inbound, 1));
+    let mut asked = bench.hear_claim(one, Direction::Inbound, 10);
+    asked.extend(bench.hear_claim(other, Direction::Inbound, 10));
     assert_eq!(asked.iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [one, other]);
-    assert!(bench.hear_claim(came, Direction::Inbound, 1).is_empty(), "two are enough");
-    for more in 2..20 {
+    assert!(bench.hear_claim(came, Direction::Inbound, 10).is_empty(), "two are enough");
+    for round in 0..20 {
         bench.now += HEADERS_MS - 1;
         let mut next = header_requests(bench.settle());
         for (peer, id) in asked {
-            let response = Response::Headers(vec![]);
+            let response = Response::Headers(given(2 * round + peer.0[0]));
             next.extend(header_requests(bench.peer_as(peer, PeerEvent::Response { id, response })));
-            next.extend(bench.claim(peer, more));
+            next.extend(header_requests(bench.settle()));
+            next.extend(bench.claim(peer, 11 + round));
         }
         if next.iter().any(|(peer, _)| *peer == came) {
-            assert!(more < 4, "asked only in round {more}");
+            assert!(round < 2, "asked only in round {round}");
             return;
         }
         asked = next;
@@ -293,4 +305,50 @@ fn a_peer_that_was_dialled_waits_for_none_that_came() {
     assert_eq!(bench.hear_claim(one, Direction::Inbound, 1).len(), 1);
     assert_eq!(bench.hear_claim(other, Direction::Inbound, 1).len(), 1);
     assert_eq!(bench.hear_claim(dialled, Direction::Outbound, 1).len(), 1);
+}
+
+/// So that a peer is not left alone for what it could not know.
+#[test]
+fn a_header_from_the_future_keeps_nobody_waiting_once_its_time_has_come() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let early = bench.now - bench.params.time + bench.params.max_future + 9 * HEADERS_REST_MS;
+    chain.extend_after(early, &MINER, vec![]);
+    bench.meet_ahead(PEER, chain.headers());
+    for missing in [0, 0, 0, 0, 1] {
+        assert_eq!(bench.engine.missing_blocks(), 0);
+        bench.now += 2 * HEADERS_REST_MS;
+        let asked = header_requests(bench.settle());
+        assert!(matches!(asked[..], [(PEER, _)]), "{asked:?}");
+        let response = Response::Headers(chain.headers()[1..].to_vec());
+        bench.peer(PeerEvent::Response { id: asked[0].1, response });
+        bench.settle();
+        assert_eq!(bench.engine.missing_blocks(), missing);
+    }
+}
+
+#[test]
+fn a_chain_that_is_judged_again_is_asked_for_at_once() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let mut wrong = grow(&mut chain, MINER, vec![]);
+    wrong.header.state_root = StateRoot([9; 32]);
+    rework(&bench.params, &mut wrong);
+    assert!(bench.feed(&wrong).result.is_err());
+    let hash = wrong.header.hash();
+    let on_it = vec![Header { prev_hash: hash, ..wrong.header }];
+    let mut asked = bench.hear_claim(PEER, Direction::Outbound, 10);
+    for more in 11..16 {
+        assert!(matches!(asked[..], [(PEER, _)]), "{asked:?}");
+        let response = Response::Headers(on_it.clone());
+        bench.peer(PeerEvent::Response { id: asked[0].1, response });
+        assert!(bench.claim(PEER, more).is_empty(), "it is left alone");
+        bench.now += HEADERS_REST_MS << 5;
+        asked = header_requests(bench.settle());
+    }
+    let response = Response::Headers(on_it.clone());
+    bench.peer(PeerEvent::Response { id: asked[0].1, response });
+    let again = bench.ask(|origin| Input::Reconsider { origin, hash });
+    assert!(again.result.is_ok());
+    assert_eq!(header_requests(again.outputs).len(), 1);
 }

@@ -12,6 +12,7 @@ use drystone_core::block::Header;
 use drystone_core::hash::BlockHash;
 use drystone_core::pow::Work;
 use drystone_core::validation::{CheckedHeader, ContextFailure, check_header, check_header_in_context};
+use rand_chacha::rand_core::Rng;
 
 use crate::engine::limits::{
     COUNTED_PAGE_MS, COUNTED_PAGES, COUNTING_PEERS, HEADER_PEERS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE,
@@ -37,7 +38,9 @@ pub(in crate::engine) struct HeaderSync {
     unknown: u8,
     /// The claimed work of a chain that turned out to have less, or to be invalid; not asked for again before it claims more.
     refuted: Work,
-    /// It did not answer, or not what it claimed, and is left alone until then; how often so far without a new header between.
+    /// The page that waits to be stored is the last that it has.
+    last: bool,
+    /// It did not answer, or not what it claimed, and is left alone until then; how often so far, since it owed nothing any more.
     rests_until: u64,
     failures: u32,
 }
@@ -159,7 +162,11 @@ impl HeaderSync {
 impl Engine {
     /// Asks peers again for chains that were found to be wrong.
     pub(in crate::engine) fn forget_refutations(&mut self) {
-        self.net.peers.values_mut().for_each(|peer| peer.headers.refuted = Work::ZERO);
+        for peer in self.net.peers.values_mut() {
+            let sync = &mut peer.headers;
+            (sync.refuted, sync.rests_until, sync.failures) = (Work::ZERO, 0, 0);
+        }
+        self.net.at(self.now, Timer::Headers);
     }
 
     /// The least work of a chain whose headers are kept: [`KEPT_TIP_WORKS`] blocks of the tip's own difficulty less than the
@@ -224,10 +231,13 @@ impl Engine {
         others.filter(|(_, peer)| so_far(&peer.headers)).count()
     }
 
-    /// Considers every peer: after a page was stored, a peer failed, or the tip moved on.
+    /// Considers every peer: after a page was stored, a peer failed, or the tip moved on. Who failed least comes first, and no
+    /// name is a better one than another.
     pub(in crate::engine) fn consider_all_headers(&mut self) -> Result<(), Fault> {
-        let peers: Vec<PeerId> = self.net.ready().map(|(id, _)| *id).collect();
-        peers.into_iter().try_for_each(|id| self.consider_headers(id))
+        let peers = self.net.ready().map(|(id, peer)| (peer.headers.failures, *id));
+        let mut peers: Vec<(u32, PeerId)> = peers.collect();
+        peers.sort_by_cached_key(|(failures, _)| (*failures, self.net.rng.next_u64()));
+        peers.into_iter().try_for_each(|(_, id)| self.consider_headers(id))
     }
 
     /// The best header, then hashes of the main chain from the tip down, ten one by one, then in doubling steps to genesis.
@@ -250,7 +260,7 @@ impl Engine {
     /// A request for headers came to nothing; another peer may do better.
     pub(in crate::engine) fn headers_failed(&mut self, id: PeerId) {
         if let Some(peer) = self.net.peers.get_mut(&id) {
-            let (refuted, failures) = (peer.headers.refuted, (peer.headers.failures + 1).min(7));
+            let (refuted, failures) = (peer.headers.refuted, (peer.headers.failures + 1).min(5));
             let rests_until = self.now + (HEADERS_REST_MS << failures);
             peer.headers = HeaderSync { refuted, rests_until, failures, ..HeaderSync::default() };
             self.net.at(rests_until, Timer::Headers);
@@ -258,21 +268,25 @@ impl Engine {
         self.net.at(self.now, Timer::Headers);
     }
 
-    /// Nothing that is new came of a request. Who claims more than this node knows owed something, and gives up its place.
-    fn headers_in_vain(&mut self, id: PeerId) -> Result<(), Fault> {
+    /// A peer has no more headers to give. Who claims more than this node knows owes some, and gives up its place.
+    fn headers_end(&mut self, id: PeerId) -> Result<(), Fault> {
         self.refute(id);
         let best = self.best_header()?;
-        let status = self.net.peers.get(&id).and_then(|peer| peer.status.as_ref());
-        if status.is_some_and(|status| status.work > best.work) {
+        let Some(peer) = self.net.peers.get_mut(&id) else { return Ok(()) };
+        if peer.status.as_ref().is_some_and(|status| status.work > best.work) {
             self.headers_failed(id);
+        } else {
+            peer.headers.failures = 0;
         }
         Ok(())
     }
 
+    /// Leaves a peer alone for a while, and looks at others.
     fn rest(&mut self, id: PeerId, ms: u64) {
         if let Some(peer) = self.net.peers.get_mut(&id) {
             peer.headers.rests_until = self.now + ms;
             self.net.at(self.now + ms, Timer::Headers);
+            self.net.at(self.now, Timer::Headers);
         }
     }
 
@@ -304,7 +318,7 @@ impl Engine {
                 // Nothing follows what this node has: either it knows as much, or what it knows more of is invalid here, or
                 // it has not connected yet what it announced.
                 Phase::Direct => {
-                    self.headers_in_vain(id)?;
+                    self.headers_end(id)?;
                     if self.net.peers.get(&id).is_some_and(|peer| peer.headers.unknown > 0) {
                         self.rest(id, HEADERS_REST_MS / 2);
                     }
@@ -321,7 +335,7 @@ impl Engine {
                 let parent = parent.ok_or(Offence::BrokenHeaders)?;
                 if !is_usable(&parent) {
                     // It cannot know that, if the fault is in the state alone.
-                    return Ok(self.headers_in_vain(id)?);
+                    return Ok(self.headers_end(id)?);
                 }
                 (self.index.parent(&self.snapshot, &parent)?.unwrap_or(parent), parent)
             }
@@ -371,10 +385,13 @@ impl Engine {
     }
 
     fn judge_direct(&mut self, id: PeerId, after: Option<BlockHash>, page: Page) -> Result<(), PageFailure> {
+        if page.records.is_empty() {
+            return Ok(());
+        }
         let known = self.index.get(&self.snapshot, &page.top.hash)?.is_some();
         if known && (!page.more || after.is_some_and(|after| after != page.start)) {
             // Nothing is new, and nothing follows; or the same again.
-            return Ok(self.headers_in_vain(id)?);
+            return Ok(self.headers_end(id)?);
         }
         if page.top.work >= self.kept_work() {
             self.keep_page(id, page);
@@ -392,7 +409,7 @@ impl Engine {
             let count = Count { start, pages: vec![top.hash], below, top, headers, since: self.now };
             self.go_on(id, Phase::Counting(Box::new(count)))?;
         } else {
-            self.rest(id, HEADERS_REST_MS * 2);
+            self.rest(id, HEADERS_REST_MS << 4);
         }
         Ok(())
     }
@@ -433,13 +450,14 @@ impl Engine {
 
     /// Hands a page to be stored; the next is asked for after that.
     fn keep_page(&mut self, id: PeerId, page: Page) {
-        let Page { records, top, more, .. } = page;
+        let Page { records, top, more, cut, .. } = page;
         if records.is_empty() {
             return;
         }
         if let Some(peer) = self.net.peers.get_mut(&id) {
             peer.headers.busy = true;
             peer.headers.more = more.then_some(top.hash);
+            peer.headers.last = !more && !cut;
         }
         self.peer_has(&id, top.height, top.work);
         self.waiting.push_back(Waiting::Headers { peer: id, records, page: true });
@@ -487,18 +505,8 @@ impl Engine {
                 Some(known) => invalid |= !is_usable(&known),
             }
         }
-        if let Some(peer) = self.net.peers.get_mut(&id) {
-            peer.headers.busy &= !page;
-            if invalid {
-                (peer.headers.phase, peer.headers.more) = (Phase::Direct, None);
-            } else if !fresh.is_empty() {
-                peer.headers.failures = 0;
-            }
-        }
-        if invalid {
-            // It may not know better, if the fault shows only in the state.
-            self.headers_in_vain(id)?;
-        } else if !fresh.is_empty() {
+        let is_new = !fresh.is_empty() && !invalid;
+        if is_new {
             let mut update = self.store.begin()?;
             for record in &fresh {
                 update.insert_header(record)?;
@@ -511,6 +519,19 @@ impl Engine {
             }
             self.net.window.extend(&fresh);
             self.was_useful(&id);
+        }
+        if let Some(peer) = self.net.peers.get_mut(&id).filter(|_| page) {
+            let sync = &mut peer.headers;
+            sync.busy = false;
+            if invalid {
+                // It may not know better, if the fault shows only in the state.
+                (sync.phase, sync.more, sync.last) = (Phase::Direct, None, true);
+            }
+            if sync.last {
+                self.headers_end(id)?;
+            } else if is_new {
+                sync.failures = 0;
+            }
         }
         self.consider_all_headers()?;
         self.ask_for_bodies()
