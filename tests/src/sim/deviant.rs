@@ -481,11 +481,11 @@ impl Lying {
         Rc::clone(&self.told)
     }
 
-    /// A block some way back on its chain.
+    /// A block some way back on its chain; not genesis, which has no work and which nobody announces for long.
     fn old(&mut self, node: &Node) -> Option<HeaderRecord> {
         let back = 1 + self.random.below(20);
-        let hash = node.engine.snapshot().main_hash(node.engine.tip().height.checked_sub(back)?).ok()??;
-        record(node, &hash)
+        let height = node.engine.tip().height.checked_sub(back).filter(|height| *height > 0)?;
+        record(node, &node.engine.snapshot().main_hash(height).ok()??)
     }
 }
 
