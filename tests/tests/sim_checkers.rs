@@ -179,6 +179,44 @@ fn liveness_finds_a_network_that_stays_apart() {
     assert_found(&world.reckon(), "liveness");
 }
 
+/// A network for long enough that its progress is measured.
+fn long_world(faults: Faults) -> World {
+    World::new(Setup::new(0xc4ec, 4, 60 * MINUTE, faults))
+}
+
+#[test]
+fn progress_finds_miners_that_find_nothing() {
+    let mut world = long_world(Faults::NONE);
+    world.run_until(15 * MINUTE);
+    world.hosts.iter_mut().filter_map(|host| host.node_mut()).for_each(|node| node.engine.set_mining_threads(0));
+    assert_found(&world.run(None), "progress");
+}
+
+#[test]
+fn progress_finds_payments_that_get_on_no_chain() {
+    let mut world = long_world(Faults::NONE);
+    world.run_until(40 * MINUTE);
+    let body = world.workload.payments.values().next().expect("there are some").body.clone();
+    for number in 0..200 {
+        let payment = Payment { body: body.clone(), taken: Some((FAULTY, world.now)) };
+        world.workload.payments.insert(Txid([number; 32]), payment);
+    }
+    assert_found(&world.run(None), "progress");
+}
+
+#[test]
+fn progress_finds_a_host_that_sybils_keep_to_themselves() {
+    let mut world = long_world(Faults { eclipse: true, ..Faults::NONE });
+    world.run_until(40 * MINUTE);
+    let victim = world.setup.hosts - 1;
+    // As if the sybils had all of its places: the others do not get through to it.
+    for other in 0..victim {
+        world.set_blocked(other, victim, true);
+        world.set_blocked(victim, other, true);
+    }
+    assert_found(&world.run(None), "progress");
+}
+
 #[test]
 fn payments_finds_one_that_a_host_took_and_dropped() {
     let mut world = world();

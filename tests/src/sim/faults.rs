@@ -171,6 +171,14 @@ impl World {
     /// Does a fault to the network.
     pub fn apply_fault(&mut self, fault: Fault) {
         self.trace.note(self.now, 0, Kind::Fault, format!("{fault:?}").as_bytes());
+        let divides = matches!(fault, Fault::Split(_) | Fault::Mute(_));
+        if divides || fault == Fault::Heal {
+            self.split = divides;
+        }
+        let eclipsed = self.eclipsed.as_ref().map(|(victim, _)| *victim);
+        if divides || fault == Fault::Heal || eclipsed.is_some_and(|victim| fault.hosts().contains(&victim)) {
+            self.disturbed_at = self.now;
+        }
         match fault {
             Fault::Crash(host) if self.now < self.setup.duration => self.cut_soon(host),
             Fault::Crash(_) => {}

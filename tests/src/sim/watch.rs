@@ -47,6 +47,7 @@ impl World {
     }
 
     pub(super) fn check_all(&mut self) {
+        self.promised_hashes += self.honest().into_iter().map(|number| self.hosts[number].share).sum::<u64>();
         for number in self.running() {
             let Some(node) = self.hosts[number].node() else { continue };
             let held: Vec<(usize, usize)> =

@@ -152,6 +152,12 @@ pub struct World {
     pub discovery: bool,
     /// Who is told of these hosts, and of hardly any others.
     pub eclipsed: Option<(usize, Range<usize>)>,
+    /// Whether a fault keeps some from others.
+    pub(super) split: bool,
+    /// When a fault last divided or healed the network, or hit the host that is eclipsed.
+    pub(super) disturbed_at: u64,
+    /// The honest miners' parts of the hash rate that were on, added up once a minute.
+    pub(super) promised_hashes: u64,
     /// One-way latencies in microseconds between hosts, the lower number first, where they are not their regions'.
     pub latencies: BTreeMap<(usize, usize), u64>,
     /// Which blocks hosts have mined: (time in µs, host, block). Kept where a test asks for it.
@@ -186,6 +192,9 @@ impl World {
             blocked: BTreeSet::new(),
             discovery: true,
             eclipsed: None,
+            split: false,
+            disturbed_at: 0,
+            promised_hashes: 0,
             latencies: BTreeMap::new(),
             found: None,
             connected: None,
