@@ -99,9 +99,10 @@ impl World {
             return;
         }
         self.trace.note(self.now, key.0, Kind::Closed, &(key.1 as u64).to_le_bytes());
+        let now_ms = self.now / MS;
         for (end, other) in [key, (key.1, key.0)] {
             self.hosts[end].neighbours.remove(&other);
-            self.hosts[end].router.left(other);
+            self.hosts[end].router.left(now_ms, other);
             if let Some(node) = self.hosts[end].node_mut() {
                 node.incoming.retain(|_, (peer, _)| *peer != other);
             }
@@ -251,7 +252,7 @@ impl World {
         let host = &mut self.hosts[number];
         let Program::Node(node) = &mut host.program else { return };
         let Some((from, id)) = node.gossip.remove(&message) else { return };
-        let effects = host.router.judge(self.now / MS, from, id, disposition);
+        let effects = host.router.judge(from, id, disposition);
         self.effects(number, effects, time);
     }
 

@@ -6,8 +6,9 @@
 //! (IHAVE), and who misses one asks for it (IWANT). So a host whose mesh is broken or hostile still hears, one round later.
 //!
 //! Sources: libp2p's specification pubsub/gossipsub, v1.0 and v1.1, and where it is silent its Rust implementation. Left out
-//! are what the program does not turn on: scores by behaviour (in their place, the count of rejected messages), flood
-//! publishing, peer exchange, explicit peers and opportunistic grafting.
+//! are what the program does not turn on: flood publishing, peer exchange, explicit peers and opportunistic grafting. Of the
+//! scores only what rejected messages cost is here, the same as in the program; the time that a peer spent in meshes, which there
+//! makes up for one rejected message at most, is left out.
 
 mod frame;
 #[cfg(test)]
@@ -47,8 +48,21 @@ pub const BACKOFF_SLACK_MS: u64 = HEARTBEAT_MS;
 /// How long an id that was asked for is not asked for again, in milliseconds.
 pub const ASK_AGAIN_MS: u64 = 3_000;
 
-/// Rejected messages after which a peer is not listened to any more.
-pub const GRAYLIST_REJECTS: u32 = 3;
+/// One rejected message in the unit in which they are counted, as the count decays.
+pub const REJECT: u64 = 1_000_000;
+/// What each heartbeat takes from such a count, in millionths: half of it is gone after ten minutes.
+pub const REJECT_DECAY: u64 = 1_155;
+/// A count below this is none.
+pub const REJECT_LEAST: u64 = REJECT / 100;
+/// The penalty, the sum over topics of the squares of rejected messages, above which a peer's IHAVE and IWANT are not read and it
+/// is told no ids: four messages. Above 0 already it is in no mesh.
+pub const GOSSIP_PENALTY: u64 = 10;
+/// The penalty above which nothing is published to a peer outside of the mesh: eight messages.
+pub const PUBLISH_PENALTY: u64 = 50;
+/// The penalty above which nothing of a peer is read: nine messages.
+pub const GRAYLIST_PENALTY: u64 = 80;
+/// How long the count of a peer that left is kept, in milliseconds.
+pub const RETAIN_MS: u64 = 10_000;
 /// How often one peer gets one message for the asking.
 pub const ANSWERS: u32 = 3;
 /// IHAVE frames read of one peer between two heartbeats.
@@ -93,12 +107,14 @@ pub enum Effect {
     },
 }
 
-/// What is known of a peer, also after it left: coming back does not clear a backoff or blame.
+/// What is known of a peer, for a while also after it left: coming back at once clears neither a backoff nor blame.
 #[derive(Clone, Debug, Default)]
 struct Peer {
     connected: bool,
-    /// Messages of it that were rejected.
-    rejects: u32,
+    /// When it left, if it is not connected.
+    left_at: u64,
+    /// By topic, messages of it that were rejected, in parts of [`REJECT`].
+    rejects: [u64; TOPICS.len()],
     /// By topic, until when neither side may graft.
     backoff_until: [u64; TOPICS.len()],
     /// IHAVE frames of it since the last heartbeat.
@@ -108,8 +124,27 @@ struct Peer {
 }
 
 impl Peer {
+    /// The negative of its score, in parts of the square of [`REJECT`].
+    fn penalty(&self) -> u128 {
+        self.rejects.iter().map(|rejects| u128::from(*rejects).pow(2)).sum()
+    }
+
+    fn is_above(&self, penalty: u64) -> bool {
+        self.penalty() > u128::from(penalty) * u128::from(REJECT).pow(2)
+    }
+
     fn is_graylisted(&self) -> bool {
-        self.rejects >= GRAYLIST_REJECTS
+        self.is_above(GRAYLIST_PENALTY)
+    }
+
+    /// What it did counts less than a heartbeat ago.
+    fn decay(&mut self) {
+        for rejects in &mut self.rejects {
+            *rejects -= *rejects * REJECT_DECAY / REJECT;
+            if *rejects < REJECT_LEAST {
+                *rejects = 0;
+            }
+        }
     }
 }
 
@@ -127,7 +162,7 @@ struct Message {
 pub struct Router {
     /// At most [`PEERS`].
     peers: BTreeMap<usize, Peer>,
-    /// By topic, connected peers that are not graylisted; at most [`MESH_HIGH`].
+    /// By topic, connected peers; at most [`MESH_HIGH`]. Who is to blame leaves at the next heartbeat.
     mesh: [BTreeSet<usize>; TOPICS.len()],
     /// Heartbeats so far.
     beat: u64,
@@ -158,7 +193,7 @@ impl Router {
         }
         if !self.peers.contains_key(&peer) && self.peers.len() >= PEERS {
             let departed = self.peers.iter().filter(|(_, known)| !known.connected);
-            let Some(least_blamed) = departed.min_by_key(|(_, known)| known.rejects).map(|(peer, _)| *peer) else {
+            let Some(least_blamed) = departed.min_by_key(|(_, known)| known.penalty()).map(|(peer, _)| *peer) else {
                 return;
             };
             self.peers.remove(&least_blamed);
@@ -167,9 +202,9 @@ impl Router {
     }
 
     /// The connection to `peer` ended.
-    pub fn left(&mut self, peer: usize) {
+    pub fn left(&mut self, now: u64, peer: usize) {
         if let Some(known) = self.peers.get_mut(&peer) {
-            known.connected = false;
+            (known.connected, known.left_at) = (false, now);
         }
         self.mesh.iter_mut().for_each(|mesh| {
             mesh.remove(&peer);
@@ -178,10 +213,11 @@ impl Router {
 
     /// A frame arrived. One of a peer that left or is graylisted is not read.
     pub fn receive(&mut self, now: u64, from: usize, frame: Frame, rng: &mut Random) -> Vec<Effect> {
-        if !self.peers.get(&from).is_some_and(|peer| peer.connected && !peer.is_graylisted()) {
+        let Some(peer) = self.peers.get(&from).filter(|peer| peer.connected && !peer.is_graylisted()) else {
             return Vec::new();
-        }
+        };
         match frame {
+            Frame::IHave { .. } | Frame::IWant { .. } if peer.is_above(GOSSIP_PENALTY) => Vec::new(),
             Frame::Publish { topic, id, bytes } => self.take_message(now, from, topic, id, bytes),
             Frame::IHave { ids, .. } => self.ask_for_unseen(now, from, ids, rng),
             Frame::IWant { ids } => self.answer(from, &ids),
@@ -202,7 +238,7 @@ impl Router {
         }
         let mesh = &self.mesh[topic as usize];
         let to = if mesh.is_empty() {
-            sample(self.listening().collect(), MESH, rng)
+            sample(self.better_than(PUBLISH_PENALTY).collect(), MESH, rng)
         } else {
             mesh.iter().copied().collect()
         };
@@ -214,7 +250,7 @@ impl Router {
 
     /// The application's verdict on a message that it got from `from`. One that comes after the message was forgotten, or
     /// for another delivery of it, does nothing.
-    pub fn judge(&mut self, now: u64, from: usize, id: GossipId, disposition: Disposition) -> Vec<Effect> {
+    pub fn judge(&mut self, from: usize, id: GossipId, disposition: Disposition) -> Vec<Effect> {
         if self.pending.get(&id).is_none_or(|(source, _)| *source != from) {
             return Vec::new();
         }
@@ -228,7 +264,12 @@ impl Router {
                 effects
             }
             Disposition::Ignore => Vec::new(),
-            Disposition::Reject => self.blame(now, source),
+            Disposition::Reject => {
+                if let Some(peer) = self.peers.get_mut(&source) {
+                    peer.rejects[message.topic as usize] += REJECT;
+                }
+                Vec::new()
+            }
         }
     }
 
@@ -237,6 +278,7 @@ impl Router {
     pub fn heartbeat(&mut self, now: u64, rng: &mut Random) -> Vec<Effect> {
         let mut effects = Vec::new();
         for topic in TOPICS {
+            effects.extend(self.prune_the_blamed(now, topic));
             effects.extend(self.graft_up_to_d(now, topic, rng));
             effects.extend(self.prune_down_to_d(now, topic, rng));
         }
@@ -263,9 +305,9 @@ impl Router {
         self.peers.get(&peer).is_some_and(Peer::is_graylisted)
     }
 
-    /// The peers to which we talk.
-    fn listening(&self) -> impl Iterator<Item = usize> {
-        self.peers.iter().filter(|(_, peer)| peer.connected && !peer.is_graylisted()).map(|(peer, _)| *peer)
+    /// The connected peers whose penalty is at most this.
+    fn better_than(&self, penalty: u64) -> impl Iterator<Item = usize> {
+        self.peers.iter().filter(move |(_, peer)| peer.connected && !peer.is_above(penalty)).map(|(peer, _)| *peer)
     }
 
     fn take_message(&mut self, now: u64, from: usize, topic: Topic, id: GossipId, bytes: Arc<[u8]>) -> Vec<Effect> {
@@ -324,13 +366,14 @@ impl Router {
         effects
     }
 
-    /// GRAFT: taken unless in backoff, which then begins anew, or full.
+    /// GRAFT: taken unless in backoff, which then begins anew, or from who is to blame, or full.
     fn take_graft(&mut self, now: u64, from: usize, topic: Topic) -> Vec<Effect> {
         let mesh = &mut self.mesh[topic as usize];
         if mesh.contains(&from) {
             return Vec::new();
         }
-        if now < self.peers[&from].backoff_until[topic as usize] || mesh.len() >= MESH_HIGH {
+        let peer = &self.peers[&from];
+        if now < peer.backoff_until[topic as usize] || peer.is_above(0) || mesh.len() >= MESH_HIGH {
             self.unlink(now, from, topic);
             return vec![Effect::Send { to: from, frame: Frame::Prune { topic } }];
         }
@@ -346,17 +389,12 @@ impl Router {
         }
     }
 
-    /// One more message of `source` was rejected; with the last that is borne it leaves the meshes.
-    fn blame(&mut self, now: u64, source: usize) -> Vec<Effect> {
-        let Some(peer) = self.peers.get_mut(&source) else { return Vec::new() };
-        peer.rejects = peer.rejects.saturating_add(1);
-        if !peer.is_graylisted() {
-            return Vec::new();
-        }
-        let linked = TOPICS.into_iter().filter(|topic| self.mesh[*topic as usize].contains(&source));
-        let linked: Vec<Topic> = linked.collect();
-        linked.iter().for_each(|topic| self.unlink(now, source, *topic));
-        linked.into_iter().map(|topic| Effect::Send { to: source, frame: Frame::Prune { topic } }).collect()
+    /// Who is to blame for a rejected message leaves the mesh.
+    fn prune_the_blamed(&mut self, now: u64, topic: Topic) -> Vec<Effect> {
+        let blamed = |peer: &usize| self.peers.get(peer).is_some_and(|peer| peer.is_above(0));
+        let blamed: Vec<usize> = self.mesh(topic).filter(blamed).collect();
+        blamed.iter().for_each(|peer| self.unlink(now, *peer, topic));
+        blamed.into_iter().map(|to| Effect::Send { to, frame: Frame::Prune { topic } }).collect()
     }
 
     fn graft_up_to_d(&mut self, now: u64, topic: Topic, rng: &mut Random) -> Vec<Effect> {
@@ -368,7 +406,7 @@ impl Router {
             let backoff_until = self.peers[peer].backoff_until[topic as usize];
             !mesh.contains(peer) && (backoff_until == 0 || now >= backoff_until + BACKOFF_SLACK_MS)
         };
-        let grafted = sample(self.listening().filter(may_graft).collect(), MESH - mesh.len(), rng);
+        let grafted = sample(self.better_than(0).filter(may_graft).collect(), MESH - mesh.len(), rng);
         self.mesh[topic as usize].extend(&grafted);
         grafted.into_iter().map(|to| Effect::Send { to, frame: Frame::Graft { topic } }).collect()
     }
@@ -393,7 +431,8 @@ impl Router {
         if new.is_empty() {
             return Vec::new();
         }
-        let others = self.listening().filter(|peer| !self.mesh[topic as usize].contains(peer)).collect();
+        let others =
+            self.better_than(GOSSIP_PENALTY).filter(|peer| !self.mesh[topic as usize].contains(peer)).collect();
         let mut effects = Vec::new();
         for to in sample(others, LAZY, rng) {
             let ids = if new.len() > IDS { sample(new.clone(), IDS, rng) } else { new.clone() };
@@ -413,6 +452,11 @@ impl Router {
         for peer in self.peers.values_mut() {
             peer.ihaves = 0;
             peer.asked = 0;
+            if peer.connected {
+                peer.decay();
+            } else if now > peer.left_at + RETAIN_MS {
+                peer.rejects = Default::default();
+            }
         }
         self.forget_departed(now);
     }
@@ -420,7 +464,7 @@ impl Router {
     /// Forgets peers that left and of whom there is nothing to remember.
     fn forget_departed(&mut self, now: u64) {
         let in_backoff = |peer: &Peer| peer.backoff_until.iter().any(|until| now < until + BACKOFF_SLACK_MS);
-        self.peers.retain(|_, peer| peer.connected || peer.rejects > 0 || in_backoff(peer));
+        self.peers.retain(|_, peer| peer.connected || peer.is_above(0) || in_backoff(peer));
     }
 
     /// Remembers an id; false when it is known already.
