@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use drystone_core::hash::BlockHash;
 use drystone_core::key::SecretKey;
 use drystone_core::params::ChainParams;
-use drystone_node::engine::limits::HEADERS_PER_RESPONSE;
+use drystone_node::engine::limits::{HEADERS_PER_RESPONSE, OUTBOUND_PEERS, PEERS};
 use drystone_node::engine::mempool::{AccountReader, Limits};
 use drystone_node::engine::message::NetEvent;
 use drystone_tests::random::Random;
@@ -245,8 +245,10 @@ fn a_host_among_many_of_one_will_keeps_up() {
         let peers = node(world, victim).engine.peers();
         let others = peers.iter().filter(|peer| world.hosts[..HOSTS].iter().all(|host| host.id != **peer)).count();
         println!("{others} of its {} peers are theirs", peers.len());
-        // Their addresses are close to each other, and places are given by distance.
-        assert!((1..=peers.len() / 2).contains(&others), "{others} of {}", peers.len());
+        // They have nearly all places of those who dial, and one at most of each group's among those that it dials.
+        let (dialling, groups) = (PEERS - OUTBOUND_PEERS, 4);
+        assert!((dialling * 3 / 4..=dialling + groups).contains(&others), "{others} of {}", peers.len());
+        assert!(peers.len() - others >= OUTBOUND_PEERS - groups, "{others} of {}", peers.len());
     });
 }
 

@@ -29,16 +29,17 @@ pub struct Eclipse {
     address: SocketAddr,
     until: u64,
     connected: bool,
-    /// What the victim said of itself: it is told the same, so that it believes to be in step.
-    status: Option<Status>,
+    /// What the victim said of itself: it is told the same, so that it believes to be in step. At first that there is nothing
+    /// but genesis.
+    status: Status,
 }
 
 impl Eclipse {
     /// Number `index` of the hosts that have a victim among themselves until a time.
-    pub fn new(index: usize, victim: usize, until: u64) -> Eclipse {
+    pub fn new(params: &ChainParams, index: usize, victim: usize, until: u64) -> Eclipse {
         let ip = Ipv4Addr::new(200, (index % 4) as u8, (index / 4) as u8, 9);
         let address = SocketAddr::new(IpAddr::V4(ip), 8646);
-        Eclipse { victim, address, until, connected: false, status: None }
+        Eclipse { victim, address, until, connected: false, status: genesis_status(params) }
     }
 }
 
@@ -54,9 +55,10 @@ impl Script for Eclipse {
         acts
     }
 
-    fn connected(&mut self, _now: u64, peer: usize, _dialled: bool) -> Vec<Act> {
+    fn connected(&mut self, _now: u64, peer: usize, dialled: bool) -> Vec<Act> {
         self.connected |= peer == self.victim;
-        Vec::new()
+        // Whoever dials says first what it has, or is hung up on.
+        if dialled { vec![Act::Ask(peer, Request::Status(self.status.clone()))] } else { Vec::new() }
     }
 
     fn closed(&mut self, peer: usize) {
@@ -65,12 +67,16 @@ impl Script for Eclipse {
 
     fn request(&mut self, _now: u64, peer: usize, id: RequestId, request: Request) -> Vec<Act> {
         if let Request::Status(status) = &request {
-            self.status = Some(status.clone());
+            self.status = status.clone();
         }
-        let mut acts = vec![Act::Answer(peer, id, nothing(request))];
-        // Whoever was dialled says what it has, too.
-        acts.extend(self.status.take().map(|status| Act::Ask(peer, Request::Status(status))));
-        acts
+        vec![Act::Answer(peer, id, nothing(request))]
+    }
+
+    fn response(&mut self, _now: u64, _peer: usize, response: Response) -> Vec<Act> {
+        if let Response::Status(status) = response {
+            self.status = status;
+        }
+        Vec::new()
     }
 }
 
@@ -174,6 +180,20 @@ impl Script for HeaderSpam {
     }
 }
 
+/// What whoever has nothing but genesis says of itself.
+fn genesis_status(params: &ChainParams) -> Status {
+    let genesis = params.genesis_block().header;
+    Status {
+        version: PROTOCOL_VERSION,
+        chain_id: params.chain_id(),
+        height: 0,
+        hash: genesis.hash(),
+        work: params.bits.to_target().expect("checked").work(),
+        state_root: genesis.state_root,
+        held: Vec::new(),
+    }
+}
+
 /// What whoever has nothing answers, in the words of whoever asks.
 fn nothing(request: Request) -> Response {
     match request {
@@ -227,20 +247,6 @@ impl PaymentSpam {
     pub fn new(params: &ChainParams, key: SecretKey, victims: usize, until: u64, random: Random) -> PaymentSpam {
         let (params, ready) = (params.clone(), Vec::new());
         PaymentSpam { key, params, random, confirmed: 0, nonce: 0, idle: 0, pays_at: 0, victims, ready, until }
-    }
-
-    /// What it says of itself: that it has nothing but genesis.
-    fn status(&self) -> Status {
-        let genesis = self.params.genesis_block().header;
-        Status {
-            version: PROTOCOL_VERSION,
-            chain_id: self.params.chain_id(),
-            height: 0,
-            hash: genesis.hash(),
-            work: self.params.bits.to_target().expect("checked").work(),
-            state_root: genesis.state_root,
-            held: Vec::new(),
-        }
     }
 
     fn payments(&mut self) -> Gossip {
@@ -302,7 +308,7 @@ impl Script for PaymentSpam {
     }
 
     fn connected(&mut self, _now: u64, peer: usize, dialled: bool) -> Vec<Act> {
-        if dialled { vec![Act::Ask(peer, Request::Status(self.status()))] } else { Vec::new() }
+        if dialled { vec![Act::Ask(peer, Request::Status(genesis_status(&self.params)))] } else { Vec::new() }
     }
 
     fn closed(&mut self, peer: usize) {
@@ -316,7 +322,7 @@ impl Script for PaymentSpam {
 
     fn request(&mut self, _now: u64, peer: usize, id: RequestId, request: Request) -> Vec<Act> {
         let answer = match request {
-            Request::Status(_) => Response::Status(self.status()),
+            Request::Status(_) => Response::Status(genesis_status(&self.params)),
             request => nothing(request),
         };
         vec![Act::Answer(peer, id, answer)]
