@@ -194,8 +194,11 @@ mod tests {
 
     #[test]
     fn who_is_beside_everybody_wins_ties_that_go_to_the_first_seen_and_not_those_by_lot() {
-        let [first, lot] = [Tie::FirstSeen, Tie::Lot]
-            .map(|tie| mine(300, Connected::Everywhere, tie, 4, 7).gamma().expect("it raced"));
-        assert!(first > 0.7 && (0.2..0.8).contains(&lot) && lot < first, "{first} {lot}");
+        // The formula's help over long runs is 0.65 and 0.5, and over one of four hours 0.1 more or less.
+        let [first, lot] = [Tie::FirstSeen, Tie::Lot].map(|tie| {
+            let gains = in_parallel(&[7, 8, 9, 10], |seed| mine(300, Connected::Everywhere, tie, 4, *seed));
+            sum(&gains).gamma().expect("it raced")
+        });
+        assert!(first > 0.5 && (0.3..0.7).contains(&lot) && lot < first, "{first} {lot}");
     }
 }
