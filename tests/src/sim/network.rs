@@ -80,8 +80,8 @@ impl World {
             self.tell(listener, dialler, PeerEvent::Connected { address, direction: Direction::Inbound });
             let listens = self.hosts[dialler].address;
             self.tell(listener, dialler, PeerEvent::Listens(listens));
-            self.hosts[dialler].router.joined(self.now / MS, listener);
-            self.hosts[listener].router.joined(self.now / MS, dialler);
+            self.hosts[dialler].router.joined(self.now / MS, listener, Direction::Outbound);
+            self.hosts[listener].router.joined(self.now / MS, dialler, Direction::Inbound);
             self.with_script(dialler, |script, now| script.connected(now, listener, true));
             self.with_script(listener, |script, now| script.connected(now, dialler, false));
         }

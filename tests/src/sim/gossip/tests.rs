@@ -1,5 +1,7 @@
 //! Routers among themselves, without hosts and links.
 
+use Direction::{Inbound, Outbound};
+
 use super::*;
 
 const LATENCY_MS: u64 = 50;
@@ -16,11 +18,12 @@ struct Net {
 }
 
 impl Net {
+    /// The first of each link dialled the second.
     fn new(hosts: usize, links: impl IntoIterator<Item = (usize, usize)>) -> Net {
         let mut routers = vec![Router::new(); hosts];
         for (a, b) in links {
-            routers[a].joined(0, b);
-            routers[b].joined(0, a);
+            routers[a].joined(0, b, Outbound);
+            routers[b].joined(0, a, Inbound);
         }
         let delivered = vec![BTreeMap::new(); hosts];
         Net { now: 0, rng: Random::new(5), routers, frames: VecDeque::new(), delivered, rejected: None }
@@ -84,10 +87,16 @@ fn random() -> Random {
     Random::new(3)
 }
 
-/// A router that `peers` joined.
+/// A router that `peers` dialled.
 fn router(peers: usize) -> Router {
+    router_with(peers, 0)
+}
+
+/// A router that peers dialled, and that dialled others, whose numbers follow.
+fn router_with(peers: usize, others: usize) -> Router {
     let mut router = Router::new();
-    (0..peers).for_each(|peer| router.joined(0, peer));
+    (0..peers).for_each(|peer| router.joined(0, peer, Inbound));
+    (peers..peers + others).for_each(|other| router.joined(0, other, Outbound));
     router
 }
 
@@ -108,8 +117,12 @@ fn in_a_full_net_everybody_hears_once_and_meshes_keep_their_size() {
     net.run(30_500);
     for (host, router) in net.routers.iter().enumerate() {
         for topic in TOPICS {
-            let degree = router.mesh(topic).count();
-            assert!((MESH_LOW..=MESH_HIGH).contains(&degree), "host {host}: {degree}");
+            // Each dialled those before it.
+            let (dialled, others) = router.mesh(topic).partition::<Vec<usize>, _>(|peer| *peer < host);
+            let degree = dialled.len() + others.len();
+            assert!(degree >= MESH_LOW && others.len() <= MESH_HIGH, "host {host}: {degree}");
+            // Who dialled few may be in backoff with nearly all of them.
+            assert!(dialled.len() >= MESH_DIALLED || host < 8, "host {host}: {dialled:?}");
             assert!(router.mesh(topic).all(|peer| net.routers[peer].mesh(topic).any(|back| back == host)));
         }
     }
@@ -228,7 +241,7 @@ fn blame_outlasts_the_connection_for_ten_seconds() {
         (2..=1 + seconds).for_each(|second| {
             router.heartbeat(second * 1_000, &mut random());
         });
-        router.joined((1 + seconds) * 1_000, 0);
+        router.joined((1 + seconds) * 1_000, 0, Inbound);
         router.ignores(0)
     };
     assert!(come_back_after(10));
@@ -306,12 +319,87 @@ fn a_full_mesh_refuses_and_the_heartbeat_prunes_it_with_backoff() {
 }
 
 #[test]
+fn a_full_mesh_takes_whom_we_dialled_and_keeps_two_of_them() {
+    for dialled in 1..=4 {
+        for seed in 0..20 {
+            let mut router = router_with(13, dialled);
+            for peer in 0..12 {
+                assert_eq!(router.receive(0, peer, GRAFT, &mut random()), []);
+            }
+            assert_eq!(router.receive(0, 12, GRAFT, &mut random()), [send(12, PRUNE)]);
+            for peer in 13..13 + dialled {
+                assert_eq!(router.receive(0, peer, GRAFT, &mut random()), []);
+            }
+            assert_eq!(router.mesh(Topic::Blocks).count(), MESH_HIGH + dialled);
+            router.heartbeat(1_000, &mut Random::new(seed));
+            assert_eq!(router.mesh(Topic::Blocks).count(), MESH);
+            let kept = router.mesh(Topic::Blocks).filter(|peer| *peer >= 13).count();
+            assert!(kept >= MESH_DIALLED.min(dialled), "{kept} of {dialled}");
+        }
+    }
+    // Where there are no others they go too.
+    let mut router = router_with(0, 14);
+    for peer in 0..14 {
+        assert_eq!(router.receive(0, peer, GRAFT, &mut random()), []);
+    }
+    router.heartbeat(1_000, &mut random());
+    assert_eq!(router.mesh(Topic::Blocks).count(), MESH);
+}
+
+/// Whom a router's heartbeat grafts, when these have grafted it.
+fn grafted(mut router: Router, mesh: impl IntoIterator<Item = usize>, now: u64) -> BTreeSet<usize> {
+    for peer in mesh {
+        assert_eq!(router.receive(now, peer, GRAFT, &mut random()), []);
+    }
+    let effects = router.heartbeat(now, &mut random());
+    let grafted = |effect: &Effect| match effect {
+        Effect::Send { to, frame } if *frame == GRAFT => Some(*to),
+        _ => None,
+    };
+    effects.iter().filter_map(grafted).collect()
+}
+
+#[test]
+fn the_heartbeat_grafts_two_that_we_dialled_into_a_mesh_of_others() {
+    let fresh = || router_with(11, 4);
+    for size in MESH_LOW..MESH_HIGH {
+        let grafted = grafted(fresh(), 0..size, 1_000);
+        assert!(grafted.len() == 2 && grafted.iter().all(|peer| *peer >= 11), "{size}: {grafted:?}");
+    }
+    // As many as lack.
+    assert_eq!(grafted(fresh(), (0..6).chain([14]), 1_000).len(), 1);
+    assert!(grafted(fresh(), (0..6).chain([13, 14]), 1_000).is_empty());
+    // Not in backoff, nor while to blame.
+    let mut router = fresh();
+    router.receive(0, 11, PRUNE, &mut random());
+    router.receive(0, 12, message(b"bad").1, &mut random());
+    router.judge(12, message(b"bad").0, Disposition::Reject);
+    router.left(0, 13);
+    assert_eq!(grafted(router.clone(), 0..6, 60_999), BTreeSet::from([14]));
+    assert_eq!(grafted(router, 0..6, 61_000), BTreeSet::from([11, 14]));
+}
+
+#[test]
+fn among_many_that_dial_it_and_are_silent_a_host_hears_at_once() {
+    // Host 0 dialled two hosts, of 3 that know each other. 40 others dial it, and pass nothing on.
+    let honest = [(0, 1), (0, 2), (1, 2), (3, 1), (3, 2)];
+    let mut net = Net::new(44, honest.into_iter().chain((4..44).map(|other| (other, 0))));
+    net.run(1_500);
+    for number in 0..100u8 {
+        net.run(net.now + 7_000);
+        let id = net.publish(3, &[number]);
+        net.run(net.now + 4 * LATENCY_MS);
+        assert_eq!(net.counts(id)[..4], [1, 1, 1, 0], "{number}");
+    }
+}
+
+#[test]
 fn a_backoff_outlasts_the_connection_and_is_kept_by_us() {
     let mut router = router(1);
     router.receive(0, 0, PRUNE, &mut random());
     router.left(0, 0);
     router.heartbeat(1_000, &mut random());
-    router.joined(2_000, 0);
+    router.joined(2_000, 0, Inbound);
     assert!(!router.heartbeat(60_999, &mut random()).contains(&send(0, GRAFT)));
     assert!(router.heartbeat(61_000, &mut random()).contains(&send(0, GRAFT)));
     router.left(61_500, 0);
@@ -401,9 +489,9 @@ fn what_is_over_a_bound_pushes_out_the_oldest() {
     assert_eq!((router.seen.len(), router.seen_order.len()), (SEEN, SEEN));
     assert!(!router.seen.contains(&first) && !router.seen.contains(&own));
 
-    (1..PEERS + 10).for_each(|peer| router.joined(2_000, peer));
+    (1..PEERS + 10).for_each(|peer| router.joined(2_000, peer, Inbound));
     assert_eq!(router.peers.len(), PEERS);
     router.left(2_000, 5);
-    router.joined(2_001, PEERS + 10);
+    router.joined(2_001, PEERS + 10, Inbound);
     assert!(router.peers.contains_key(&(PEERS + 10)) && !router.peers.contains_key(&5));
 }
