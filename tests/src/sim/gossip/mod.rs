@@ -34,8 +34,10 @@ pub const MESH_LOW: usize = 5;
 pub const MESH_HIGH: usize = 12;
 /// D_out: how many peers that this host dialled are in each mesh, if it has so many: who dials it may be many and of one will.
 pub const MESH_DIALLED: usize = 2;
-/// D_lazy: how many peers outside of the mesh each heartbeat tells the ids of new messages.
+/// D_lazy: how many peers outside of the mesh each heartbeat tells the ids of new messages, at least.
 pub const LAZY: usize = 6;
+/// The inverse of the gossip factor: of the peers outside of the mesh each heartbeat tells one in so many, if they are more.
+pub const LAZY_PART: usize = 4;
 
 /// Milliseconds between two heartbeats; the caller keeps them.
 pub const HEARTBEAT_MS: u64 = 1_000;
@@ -475,10 +477,10 @@ impl Router {
         if new.is_empty() {
             return Vec::new();
         }
-        let others =
-            self.better_than(GOSSIP_PENALTY).filter(|peer| !self.mesh[topic as usize].contains(peer)).collect();
-        let mut effects = Vec::new();
-        for to in sample(others, LAZY, rng) {
+        let others = self.better_than(GOSSIP_PENALTY).filter(|peer| !self.mesh[topic as usize].contains(peer));
+        let others: Vec<usize> = others.collect();
+        let (count, mut effects) = (LAZY.max(others.len() / LAZY_PART), Vec::new());
+        for to in sample(others, count, rng) {
             let ids = if new.len() > IDS { sample(new.clone(), IDS, rng) } else { new.clone() };
             effects.push(Effect::Send { to, frame: Frame::IHave { topic, ids } });
         }

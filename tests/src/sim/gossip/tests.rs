@@ -463,6 +463,18 @@ fn ids_are_told_for_three_heartbeats_and_answered_three_times() {
 }
 
 #[test]
+fn a_quarter_of_many_is_told_each_heartbeat() {
+    for (peers, expected) in [(MESH + 5, 5), (MESH + 27, 6), (MESH + 28, 7), (MESH + 60, 15)] {
+        let mut router = router(peers);
+        router.heartbeat(0, &mut random());
+        router.publish(1, Topic::Blocks, (*b"block").into(), &mut random());
+        let effects = router.heartbeat(1_000, &mut random());
+        let told = effects.iter().filter(|effect| matches!(effect, Effect::Send { frame: Frame::IHave { .. }, .. }));
+        assert_eq!(told.count(), expected, "{peers}");
+    }
+}
+
+#[test]
 fn what_is_over_a_bound_pushes_out_the_oldest() {
     let mut router = router(1);
     let (first, frame) = message(b"first");
