@@ -15,7 +15,7 @@ use drystone_tests::sim::checkers::Report;
 use drystone_tests::sim::faults::Fault;
 use drystone_tests::sim::host::id_of;
 use drystone_tests::sim::workload::Payment;
-use drystone_tests::sim::{Faults, MINUTE, Outcome, SECOND, Setup, World};
+use drystone_tests::sim::{Faults, MINUTE, MS, Outcome, SECOND, Setup, World};
 
 /// The host that the defects are planted at.
 const FAULTY: usize = 2;
@@ -231,6 +231,47 @@ fn payments_finds_one_that_a_host_took_and_dropped() {
     let taken = Some((FAULTY, world.now - 60 * SECOND));
     world.workload.payments.insert(Txid([9; 32]), Payment { body, taken });
     assert_found(&world.reckon(), "payments");
+}
+
+/// A network in which nobody pays but who is told to, and the next nonce of account 0.
+fn quiet_world(relays_payments: bool) -> World {
+    let setup = Setup::new(0xc4ec, 4, 20 * MINUTE, Faults::NONE);
+    World::new(Setup { payment_every: 0, relays_payments, ..setup })
+}
+
+#[test]
+fn payments_finds_one_that_waits_for_what_another_host_has() {
+    let mut world = quiet_world(false);
+    world.run_until(10 * MINUTE);
+    // Neither mines, and nobody is told: what one has would let the other's payment go on.
+    world.pay_with(FAULTY + 1, 0, 0, 1_000);
+    world.run_until(world.now + SECOND);
+    world.workload.payments.clear();
+    world.pay_with(FAULTY, 0, 1, 1_000);
+    assert_found(&world.run(None), "payments");
+}
+
+#[test]
+fn payments_finds_one_that_an_orderly_stop_lost() {
+    let mut world = quiet_world(true);
+    world.run_until(10 * MINUTE);
+    let from = SecretKey::dev(0).account();
+    let (amount, fee) = (Amount(1_000_000), Amount(1_000));
+    let body = TransactionBody { from, to: from, amount, fee, nonce: 0, memo: Memo::default() };
+    world.workload.payments.insert(Txid([9; 32]), Payment { body, taken: Some((FAULTY, world.now)) });
+    world.apply_fault(Fault::Stop(FAULTY));
+    assert_found(&world.run(None), "payments");
+}
+
+#[test]
+fn payments_finds_a_nonce_that_is_given_twice() {
+    let mut world = quiet_world(true);
+    world.run_until(10 * MINUTE);
+    world.pay_with(FAULTY, 0, 0, 1_000);
+    world.run_until(world.now + 100 * MS);
+    // As a host would that had not counted the first.
+    world.pay_with(FAULTY, 0, 0, 10_000_000);
+    assert_found(&world.run(None), "payments");
 }
 
 #[test]

@@ -272,8 +272,8 @@ fn summary(outcome: &Outcome, wall: Duration) -> String {
         (
             "payments",
             format!(
-                "{} taken: {} confirmed, {} waiting, {} made impossible by others, {} lost with their host's power",
-                counts.payments, counts.confirmed, counts.waiting, counts.superseded, counts.perished
+                "{} taken: {} confirmed, {} waiting, {} replaced on purpose and {} by chance, {} lost with their host's power",
+                counts.payments, counts.confirmed, counts.waiting, counts.superseded, counts.overtaken, counts.perished
             ),
         ),
         ("faults", format!("{} crashes, {} partitions", counts.crashes, counts.partitions)),

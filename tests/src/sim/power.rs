@@ -131,7 +131,7 @@ impl World {
         host.program = Program::Off;
         host.image = host.disk.image(Unsynced::Lost);
         host.disk = FaultyDisk::default();
-        host.crashed_at = Some(self.now);
+        self.counts.stops += 1;
         self.trace.note(self.now, number, Kind::Stop, &[]);
         self.disconnect_all(number);
     }

@@ -32,8 +32,10 @@ pub struct Counts {
     pub confirmed: u64,
     /// Of those, still waiting.
     pub waiting: u64,
-    /// Of those, made impossible by others of the same account.
+    /// Of those, made impossible by others of the same account, on purpose.
     pub superseded: u64,
+    /// Of those, made impossible by others of the same account, because a host that was behind named a nonce that was taken.
+    pub overtaken: u64,
     /// Of those, gone with the power of the one host that had them, or waiting for one that is.
     pub perished: u64,
     /// Blocks that hosts found invalid when they met the state.
@@ -42,6 +44,8 @@ pub struct Counts {
     pub bans: u64,
     /// Power cuts.
     pub crashes: u64,
+    /// Hosts shut down in order.
+    pub stops: u64,
     /// Partitions of all kinds.
     pub partitions: u64,
     /// Messages that arrived.

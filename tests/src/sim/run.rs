@@ -165,13 +165,17 @@ impl World {
 
     /// *payments:* each payment that a host took is on the chain, waits for one that is not there, or is provably impossible.
     fn account_for_payments(&mut self) {
-        let fates = self.fates();
+        let (fates, mut overtaken) = (self.fates(), None);
         self.counts.payments = fates.len() as u64;
         for (txid, fate) in fates {
             match fate {
                 Fate::Confirmed => self.counts.confirmed += 1,
                 Fate::Waiting => self.counts.waiting += 1,
                 Fate::Impossible => self.counts.superseded += 1,
+                Fate::Overtaken => {
+                    self.counts.overtaken += 1;
+                    overtaken = overtaken.or(Some(txid));
+                }
                 Fate::Perished => self.counts.perished += 1,
                 Fate::Lost | Fate::Stuck => {
                     let payment = &self.workload.payments[&txid];
@@ -181,6 +185,17 @@ impl World {
                     self.violate("payments", host, what);
                 }
             }
+        }
+        self.nobody_overtaken(overtaken);
+    }
+
+    /// *payments:* where everybody is on and reaches everybody, each host knows which nonce of an account is next.
+    fn nobody_overtaken(&mut self, overtaken: Option<Txid>) {
+        let counts = &self.counts;
+        let disturbed = counts.crashes + counts.stops + counts.partitions > 0;
+        if let Some(txid) = overtaken.filter(|_| !disturbed) {
+            let what = format!("a host gave its nonce to another: payment {txid}: {:?}", self.workload.payments[&txid]);
+            self.violate("payments", 0, what);
         }
     }
 

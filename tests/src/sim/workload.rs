@@ -1,6 +1,6 @@
 //! Payments: made at random hosts, some twice, some in vain, and each accounted for at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use drystone_core::amount::Amount;
@@ -15,6 +15,7 @@ use drystone_node::engine::message::{Accepted, Input, Origin, Token};
 use drystone_node::engine::verdict::Refusal;
 
 use super::SECOND;
+use super::host::{Host, Node};
 use super::setup::ACCOUNTS;
 use super::world::{Event, World};
 use crate::random::Random;
@@ -37,8 +38,10 @@ pub enum Fate {
     Waiting,
     /// It waits in a mempool, and nothing is in its way.
     Stuck,
-    /// Another with its nonce took its place, or its account cannot pay it any more.
+    /// Another with its nonce took its place, as was meant; or its account cannot pay it any more.
     Impossible,
+    /// Another with its nonce took its place, and was not meant to: some host said of a nonce that was taken that it is next.
+    Overtaken,
     /// It was taken by a host that lost power before it could pass it on or save it.
     Perished,
     /// It should be somewhere and is not.
@@ -52,6 +55,10 @@ pub struct Workload {
     chain_id: BlockHash,
     keys: Vec<SecretKey>,
     tokens: BTreeMap<u64, Txid>,
+    /// Accounts and nonces for which more than one payment may be.
+    conflicts: BTreeSet<(AccountId, u64)>,
+    /// By account, when it paid last, so far.
+    paid_at: BTreeMap<AccountId, u64>,
     /// All payments that were made.
     pub payments: BTreeMap<Txid, Payment>,
 }
@@ -61,7 +68,8 @@ impl Workload {
     pub fn new(params: &Arc<ChainParams>, random: Random) -> Workload {
         let keys = (0..ACCOUNTS).map(SecretKey::dev).collect();
         let (params, chain_id) = (Arc::clone(params), params.chain_id());
-        Workload { random, params, chain_id, keys, tokens: BTreeMap::new(), payments: BTreeMap::new() }
+        let (tokens, conflicts, paid_at) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Workload { random, params, chain_id, keys, tokens, conflicts, paid_at, payments: BTreeMap::new() }
     }
 
     /// Notes a host's verdict on a payment that was handed to it.
@@ -73,6 +81,9 @@ impl Workload {
         }
     }
 }
+
+/// How long after a payment of an account another host may not have heard of it yet.
+const HEARD: u64 = 20 * SECOND;
 
 impl World {
     /// Makes a payment at a random host, and plans the next.
@@ -89,7 +100,17 @@ impl World {
         let payer = self.workload.random.below(u64::from(ACCOUNTS)) as usize;
         let account = self.workload.keys[payer].account();
         let Some((confirmed, pending)) = self.nonces(host, &account) else { return };
-        match self.workload.random.below(10) {
+        let draw = self.workload.random.below(10);
+        let last = self.workload.paid_at.insert(account, self.now);
+        let meant = match draw {
+            0 if pending > confirmed => Some(pending - 1),
+            1 => Some(pending),
+            // Others may come to this nonce before who waits with it hears of the one before.
+            2 => Some(pending + 1),
+            _ => last.filter(|last| self.now < last + HEARD).map(|_| pending),
+        };
+        self.workload.conflicts.extend(meant.map(|nonce| (account, nonce)));
+        match draw {
             // In place of the last that waits, for more.
             0 if pending > confirmed => self.pay_with(host, payer, pending - 1, 10_000_000),
             // The same nonce at two hosts, to different recipients.
@@ -150,7 +171,7 @@ impl World {
     }
 
     fn fate(&self, txid: &Txid, payment: &Payment, (host, time): (usize, u64)) -> Fate {
-        let nodes = || self.hosts.iter().filter_map(|host| host.honest_node());
+        let nodes = || self.hosts.iter().filter_map(Host::honest_node);
         let Some(first) = nodes().next() else { return Fate::Lost };
         let snapshot = first.engine.snapshot();
         if matches!(snapshot.transaction_place(txid), Ok(Some(_))) {
@@ -158,18 +179,21 @@ impl World {
         }
         let body = &payment.body;
         let account = AccountReader::account(&**snapshot, &body.from).unwrap_or(Account::default());
-        if let Some(holder) = nodes().find(|node| node.engine.mempool().contains(txid)) {
-            let queued = holder.engine.mempool().pending_nonce(&body.from, account.nonce) > body.nonce;
-            return if queued { Fate::Stuck } else { Fate::Waiting };
-        }
-        let required = body.amount.0.saturating_add(body.fee.0);
-        let taken_over = |node: &super::host::Node| {
-            node.engine.mempool().all().any(|other| {
-                let other = &other.transaction().body;
-                other.from == body.from && other.nonce == body.nonce
-            })
+        let held_by = |node: &Node| -> Vec<u64> {
+            let held = node.engine.mempool().all().map(|held| &held.transaction().body);
+            held.filter(|held| held.from == body.from).map(|held| held.nonce).collect()
         };
-        if body.nonce < account.nonce || required > account.balance.0 || nodes().any(taken_over) {
+        let held: BTreeSet<u64> = nodes().flat_map(held_by).collect();
+        if nodes().any(|node| node.engine.mempool().contains(txid)) {
+            // Minutes after everything was told to everybody, whoever has it has those before it too, or they are confirmed.
+            let payable = (account.nonce..body.nonce).all(|nonce| held.contains(&nonce));
+            return if payable { Fate::Stuck } else { Fate::Waiting };
+        }
+        if body.nonce < account.nonce || held.contains(&body.nonce) {
+            let meant = self.workload.conflicts.contains(&(body.from, body.nonce));
+            return if meant { Fate::Impossible } else { Fate::Overtaken };
+        }
+        if body.amount.0.saturating_add(body.fee.0) > account.balance.0 {
             return Fate::Impossible;
         }
         // A nonce whose predecessor is gone for good waits nowhere: gapped transactions are not passed on.
