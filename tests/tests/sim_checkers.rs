@@ -75,6 +75,44 @@ fn validity_finds_a_valid_block_that_is_refused() {
 }
 
 #[test]
+fn validity_finds_a_block_from_the_future() {
+    let outcome = run_with(|report| {
+        if let Report::Dated { host: FAULTY, time, .. } = report {
+            *time += 2 * drystone_tests::sim::setup::network_params().max_future;
+        }
+    });
+    assert_found(&outcome, "validity");
+}
+
+#[test]
+fn validity_finds_a_block_that_one_host_refuses_before_another_connects_it() {
+    let mut hash = None;
+    let outcome = run_with(move |report| {
+        // Who has the block first says no, of a body that nobody can read; the others say yes.
+        if let Report::Connected { host, height, header, .. } = report
+            && hash.is_none()
+        {
+            hash = Some(header.hash());
+            let what = "refused for no reason".into();
+            *report = Report::Refused { host: *host, height: *height, hash: header.hash(), block: None, what };
+        }
+    });
+    let violation = outcome.violation.expect("it is found");
+    assert_eq!(violation.checker, "validity", "{violation:?}");
+    assert!(violation.what.contains("found invalid elsewhere"), "{violation:?}");
+}
+
+#[test]
+fn work_finds_a_chain_that_is_counted_wrongly() {
+    let outcome = run_with(|report| {
+        if let Report::Weighed { host: FAULTY, work, .. } = report {
+            *work = *work + Work::from_hashes(1);
+        }
+    });
+    assert_found(&outcome, "work");
+}
+
+#[test]
 fn work_finds_a_tip_with_less() {
     let outcome = run_with(|report| {
         if let Report::Tip { host: FAULTY, work } = report

@@ -1,6 +1,6 @@
 //! What must hold at all times, each a checker with a name. The first violation ends a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use drystone_core::block::{Block, Body, Header};
@@ -28,6 +28,24 @@ pub enum Report {
         header: Header,
         /// The block's body, as its store has it.
         body: Body,
+    },
+    /// It connected a block with this time.
+    Dated {
+        /// The host.
+        host: usize,
+        /// The block's time.
+        time: u64,
+        /// The latest time that it may accept by its own clock, as far ahead as that ever was.
+        latest: u64,
+    },
+    /// What it says that a chain is worth.
+    Weighed {
+        /// The host.
+        host: usize,
+        /// The chain's last block.
+        hash: BlockHash,
+        /// The chain's cumulative work.
+        work: Work,
     },
     /// It found a block invalid.
     Refused {
@@ -109,6 +127,8 @@ impl Report {
     fn host(&self) -> usize {
         match self {
             Report::Connected { host, .. }
+            | Report::Dated { host, .. }
+            | Report::Weighed { host, .. }
             | Report::Refused { host, .. }
             | Report::Tip { host, .. }
             | Report::Restarted { host, .. }
@@ -127,6 +147,8 @@ pub type Plant = Box<dyn FnMut(&mut Report)>;
 /// Everything that watches a run.
 pub struct Checkers {
     ledger: Ledger,
+    /// Blocks that hosts found invalid, and that are.
+    refused: BTreeSet<BlockHash>,
     /// What one peer may hold of a host's memory.
     peer_bytes: usize,
     /// The work of the last tip that each host told of.
@@ -141,7 +163,7 @@ impl Checkers {
     /// Checkers for a run on this chain.
     pub fn new(params: &Arc<ChainParams>) -> Checkers {
         let (ledger, peer_bytes) = (Ledger::new(params), peer_bytes(params.max_block_bytes));
-        Checkers { ledger, peer_bytes, tips: BTreeMap::new(), plant: None, violation: None }
+        Checkers { ledger, refused: BTreeSet::new(), peer_bytes, tips: BTreeMap::new(), plant: None, violation: None }
     }
 
     /// Whether a block was verified, because some host told that it had connected it.
@@ -170,6 +192,8 @@ impl Checkers {
         let host = report.host();
         let verdict = match report {
             Report::Connected { height, header, body, .. } => self.valid(height, header, body),
+            Report::Dated { time, latest, .. } => not_too_early(time, latest),
+            Report::Weighed { hash, work, .. } => self.same_work(&hash, work),
             Report::Refused { height, hash, block, what, .. } => self.not_refused(height, &hash, block, what),
             Report::Tip { work, .. } => self.no_less_work(host, work),
             Report::Restarted { height, work, .. } => self.durable(host, height, work),
@@ -186,15 +210,33 @@ impl Checkers {
 
     /// *validity:* every block that a host connects is valid by a verification of its own.
     fn valid(&mut self, height: u64, header: Header, body: Body) -> Verdict {
+        let hash = header.hash();
+        if self.refused.contains(&hash) {
+            return Err(("validity", format!("block {hash} is connected here and was found invalid elsewhere")));
+        }
         self.ledger.add(height, header, body).map_err(|what| ("validity", what))
     }
 
     /// *validity:* no block that is valid is refused.
     fn not_refused(&mut self, height: u64, hash: &BlockHash, block: Option<Block>, what: String) -> Verdict {
-        // A block on parents that nobody ever connected is judged by nobody.
+        // A block on parents that nobody ever connected is judged by nobody, until somebody connects it.
         let valid = self.ledger.knows(hash)
             || block.is_some_and(|block| self.ledger.add(height, block.header, block.body).is_ok());
-        if valid { Err(("validity", what)) } else { Ok(()) }
+        if valid {
+            return Err(("validity", what));
+        }
+        self.refused.insert(*hash);
+        Ok(())
+    }
+
+    /// *work:* a host counts a chain's work as the replay does.
+    fn same_work(&self, hash: &BlockHash, work: Work) -> Verdict {
+        match self.ledger.work(hash) {
+            Some(replayed) if replayed != work => {
+                Err(("work", format!("block {hash} has work {work} where a replay counts {replayed}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// *work:* no host goes to a tip with less work.
@@ -231,6 +273,11 @@ impl Checkers {
 }
 
 type Verdict = Result<(), (&'static str, String)>;
+
+/// *validity:* no block is connected before its time.
+fn not_too_early(time: u64, latest: u64) -> Verdict {
+    if time <= latest { Ok(()) } else { Err(("validity", format!("a block's time is {time}, at most {latest} now"))) }
+}
 
 /// *steps:* a call takes at most one block forward or back.
 fn one_step(steps: u64) -> Verdict {

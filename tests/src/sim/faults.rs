@@ -214,6 +214,7 @@ impl World {
             Fault::Loss(host, loss) => self.hosts[host].access.loss = loss,
             Fault::Skew(host, skew_ms) => {
                 self.hosts[host].skew_ms = skew_ms;
+                self.hosts[host].most_skew_ms = self.hosts[host].most_skew_ms.max(skew_ms);
                 let start = self.hosts[host].starts;
                 // Its deadlines are elsewhere now.
                 if let Some(node) = self.hosts[host].node_mut() {

@@ -81,6 +81,8 @@ pub struct Host {
     pub id: PeerId,
     /// How far its clock is ahead, in milliseconds.
     pub skew_ms: i64,
+    /// How far its clock has been ahead at most, in milliseconds.
+    pub most_skew_ms: i64,
     /// Its part of the hash rate, of which 1,000 find a block in an interval at the difficulty that the chain begins with.
     pub share: u64,
     /// Its access to the network.

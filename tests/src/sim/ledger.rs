@@ -145,6 +145,11 @@ impl Ledger {
         self.blocks.contains_key(hash)
     }
 
+    /// The cumulative work of the chain that ends with a block, if that was verified.
+    pub(super) fn work(&self, hash: &BlockHash) -> Option<Work> {
+        self.blocks.get(hash).map(|known| known.work)
+    }
+
     /// The state after a block.
     pub(super) fn state_at(&mut self, hash: &BlockHash) -> Result<Replayed<'_>, String> {
         self.go_to(hash)?;

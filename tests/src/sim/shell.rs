@@ -236,7 +236,10 @@ impl World {
                 let (Some(record), Some(body)) = (record, body) else {
                     return self.violate("validity", number, format!("block {hash} is connected and cannot be read"));
                 };
-                self.report(Report::Connected { host: number, height: *height, header: record.header, body });
+                let (header, latest) = (record.header, self.latest_ms(number) + self.params.max_future);
+                self.report(Report::Connected { host: number, height: *height, header, body });
+                self.report(Report::Dated { host: number, time: header.time, latest });
+                self.report(Report::Weighed { host: number, hash: *hash, work: record.work });
             }
             ChainEvent::Disconnected { hash, .. } => self.trace.note(self.now, number, Kind::Disconnected, &hash.0),
             ChainEvent::Reorganised { depth, .. } => {

@@ -70,7 +70,10 @@ impl World {
         let snapshot = Arc::clone(node.engine.snapshot());
         let tip = *node.engine.tip();
         match snapshot.leaves(&StateKey::MIN, &StateKey::MAX, usize::MAX) {
-            Ok(leaves) => self.report(Report::State { host: number, tip: tip.hash, leaves }),
+            Ok(leaves) => {
+                self.report(Report::Weighed { host: number, hash: tip.hash, work: tip.work });
+                self.report(Report::State { host: number, tip: tip.hash, leaves });
+            }
             Err(error) => self.violate("state", number, format!("the state cannot be read: {error}")),
         }
     }

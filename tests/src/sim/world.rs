@@ -279,6 +279,7 @@ impl World {
             address: address_of(number),
             id: id_of(number),
             skew_ms: 0,
+            most_skew_ms: 0,
             share,
             access,
             uplink: Uplink::default(),
@@ -294,7 +295,16 @@ impl World {
 
     /// The local clock of a host in Unix milliseconds.
     pub fn clock_ms(&self, host: usize) -> u64 {
-        (self.params.time + self.setup.age_ms + self.now / MS).saturating_add_signed(self.hosts[host].skew_ms)
+        self.true_ms().saturating_add_signed(self.hosts[host].skew_ms)
+    }
+
+    /// What a host's clock would show if it were as far ahead as it ever was: what was early then may be connected later.
+    pub(super) fn latest_ms(&self, host: usize) -> u64 {
+        self.true_ms().saturating_add_signed(self.hosts[host].most_skew_ms)
+    }
+
+    fn true_ms(&self) -> u64 {
+        self.params.time + self.setup.age_ms + self.now / MS
     }
 
     /// The virtual time in microseconds at which a host's clock shows this.
