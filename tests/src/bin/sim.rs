@@ -258,6 +258,12 @@ fn line(outcome: &Outcome, wall: Duration) -> String {
     )
 }
 
+/// How often each adversary was what it is.
+fn deeds(outcome: &Outcome) -> String {
+    let deeds: Vec<String> = outcome.counts.deeds.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    if deeds.is_empty() { "none".into() } else { deeds.join(", ") }
+}
+
 /// One seed alone, at more length.
 fn summary(outcome: &Outcome, wall: Duration) -> String {
     let counts = &outcome.counts;
@@ -277,6 +283,7 @@ fn summary(outcome: &Outcome, wall: Duration) -> String {
             ),
         ),
         ("faults", format!("{} crashes, {} partitions", counts.crashes, counts.partitions)),
+        ("adversaries", deeds(outcome)),
         ("traffic", format!("{} messages, {:.1} MB", counts.messages, counts.bytes as f64 / 1e6)),
         ("hostile hosts", format!("banned {} times; {} blocks found invalid", counts.bans, counts.invalidated)),
         ("honest penalties", format!("{} below a ban", counts.penalties)),

@@ -20,6 +20,7 @@ use drystone_node::engine::message::{Input, Origin, Output, PeerEvent, RequestId
 use drystone_node::engine::wire::{Announcement, Gossip, Request, Response, Status, announce};
 use drystone_node::store::HeaderRecord;
 
+use super::MINUTE;
 use super::host::{Node, number_of};
 use crate::random::Random;
 
@@ -61,6 +62,11 @@ pub trait Deviant {
     /// What is said at the end.
     fn end(&mut self, _node: &Node) -> Vec<Say> {
         Vec::new()
+    }
+
+    /// The name of what it is, and how often it was that.
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        None
     }
 }
 
@@ -337,6 +343,10 @@ impl Deviant for Selfish {
     fn end(&mut self, _node: &Node) -> Vec<Say> {
         self.show_all()
     }
+
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        Some(("selfish", self.races.get().hidden))
+    }
 }
 
 /// What a withholding miner did not give.
@@ -425,18 +435,25 @@ impl Deviant for Withholding {
         let (origin, transactions) = (Origin::Rpc(Token(u64::MAX)), vec![self.payment(account.nonce)]);
         vec![Say::Input(Input::Transactions { origin, transactions })]
     }
+
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        let withheld = self.withheld.get();
+        Some(("withhold", withheld.transactions + withheld.bodies))
+    }
 }
 
 /// A miner that makes two blocks of each template, a millisecond apart, and tells half of its peers of one, half of the other.
 pub struct Equivocating {
     own: AccountId,
     params: ChainParams,
+    /// Blocks of which it made two.
+    twins: u64,
 }
 
 impl Equivocating {
     /// A miner whose rewards go to `own`.
     pub fn new(own: AccountId, params: ChainParams) -> Equivocating {
-        Equivocating { own, params }
+        Equivocating { own, params, twins: 0 }
     }
 
     /// The twin of a block of its own that is on its chain already.
@@ -455,12 +472,17 @@ impl Deviant for Equivocating {
     fn say(&mut self, node: &Node, output: Output) -> Vec<Say> {
         let Some(block) = own_block(&output, &self.own) else { return vec![Say::Output(output)] };
         let Some(twin) = self.twin(node, block) else { return vec![Say::Output(output)] };
+        self.twins += 1;
         let peers = node.engine.peers();
         let told = |(index, block): (usize, &Announcement)| {
             let to = peers.iter().map(|peer| number_of(&peer.0)).skip(index).step_by(2);
             to.map(|peer| Say::To(peer, Gossip::Block(block.clone()))).collect::<Vec<Say>>()
         };
         [block, &twin].into_iter().enumerate().flat_map(told).collect()
+    }
+
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        Some(("equivocate", self.twins))
     }
 }
 
@@ -518,25 +540,36 @@ impl Deviant for Lying {
         self.told.set(self.told.get() + u64::from(block.is_some()));
         block.map(|block| Say::To(peer, Gossip::Block(block))).into_iter().collect()
     }
+
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        Some(("lie", self.told.get()))
+    }
 }
 
 /// A miner that dates its blocks as far ahead as others bear, or as early as the rules allow: a millisecond after the parent.
 pub struct Misdating {
     max_future: u64,
     random: Random,
+    /// Blocks that it dated.
+    dated: u64,
 }
 
 impl Misdating {
     /// A miner on a chain whose blocks may be `max_future` milliseconds ahead.
     pub fn new(max_future: u64, random: Random) -> Misdating {
-        Misdating { max_future, random }
+        Misdating { max_future, random, dated: 0 }
     }
 }
 
 impl Deviant for Misdating {
     fn date(&mut self, parent: u64, now: u64) -> u64 {
         let earliest = parent + 1;
+        self.dated += 1;
         if self.random.bit() { earliest.max(now + self.max_future * 3 / 4) } else { earliest }
+    }
+
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        Some(("misdate", self.dated))
     }
 }
 
@@ -603,6 +636,11 @@ impl Deviant for Hopping {
         let mines = target >= self.average;
         self.last = Some((now, bits, mines));
         mines
+    }
+
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        let hops = self.hops.get();
+        Some(("hop", (hops.all - hops.on) / MINUTE))
     }
 }
 

@@ -208,6 +208,7 @@ impl World {
             Fault::Reform => {
                 for host in 0..self.hosts.len() {
                     self.deviate(host, self.now, |deviant, node| deviant.end(node));
+                    self.count_deeds(host);
                     self.hosts[host].deviant = None;
                 }
             }

@@ -1,8 +1,9 @@
 //! A peer that does what it likes: it listens, mixes what it heard with what it makes up, and says it to whoever lets it in.
 //!
 //! It knows the protocol well enough to get past the first checks: its headers have work, its bodies fit their headers, its
-//! statuses decode. It owns no key of anybody, and of the hash rate no more than [`MINING_MEAN`] allows. What it cannot do,
-//! if the engine is right, is have honest hosts ban each other, hold their memory, or keep them from agreeing.
+//! statuses decode. It owns no key of anybody, and of the hash rate what [`MINING_MEAN`] takes: a header of full present
+//! difficulty every two minutes, for blocks whose state is wrong. What it cannot do, if the engine is right, is have honest hosts ban
+//! each other, hold their memory, or keep them from agreeing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct Hostile {
     /// When it falls silent.
     until: u64,
     mines_at: u64,
+    /// Blocks that it worked for.
+    mined: u64,
     moves_at: u64,
     peers: BTreeSet<usize>,
     status: Option<Status>,
@@ -65,6 +68,7 @@ impl Hostile {
             victims,
             until,
             mines_at: 0,
+            mined: 0,
             moves_at: 0,
             peers: BTreeSet::new(),
             status: None,
@@ -311,6 +315,10 @@ impl Hostile {
 }
 
 impl Script for Hostile {
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        Some(("hostile", self.mined))
+    }
+
     fn wake(&mut self, now: u64) -> Vec<Act> {
         if now >= self.until {
             return self.hang_all();
@@ -330,6 +338,7 @@ impl Script for Hostile {
             acts.extend(self.mischief(peer));
             if now >= self.mines_at {
                 self.mines_at = now + self.random.exponential(MINING_MEAN);
+                self.mined += 1;
                 let gossip = Gossip::Block(announce(&self.mine()));
                 acts.extend(peers.iter().map(|peer| Act::Gossip(*peer, gossip.clone())));
             }

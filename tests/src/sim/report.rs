@@ -1,5 +1,7 @@
 //! What a run leads to.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// A property that did not hold.
@@ -58,6 +60,10 @@ pub struct Counts {
     pub peer_bytes: u64,
     /// The longest time, in virtual milliseconds, from the end of faults to agreement.
     pub agreed_after_ms: u64,
+    /// What adversaries did, by the fault that names them: blocks that hostile peers worked for, blocks kept back, bodies and
+    /// transactions not given, blocks made twice, old blocks told of as new, blocks misdated, minutes not mined, connections of
+    /// sybils to their victim, chains of cheap headers, and spam payments.
+    pub deeds: BTreeMap<&'static str, u64>,
 }
 
 /// How a run ended.

@@ -149,6 +149,9 @@ impl World {
             self.account_for_payments();
             self.look_for_bans();
         }
+        for number in 0..self.hosts.len() {
+            self.count_deeds(number);
+        }
         self.counts.height =
             self.hosts.iter().filter_map(|host| host.node()).map(|node| node.engine.tip().height).max().unwrap_or(0);
         let (trace, events) = self.trace();

@@ -59,6 +59,11 @@ pub trait Script {
     fn response(&mut self, _now: u64, _peer: usize, _response: Response) -> Vec<Act> {
         Vec::new()
     }
+
+    /// The name of what it is, if it is an adversary, and how often it was that.
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        None
+    }
 }
 
 /// One of many addresses that nobody else has.

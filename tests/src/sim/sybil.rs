@@ -29,6 +29,8 @@ pub struct Eclipse {
     address: SocketAddr,
     until: u64,
     connected: bool,
+    /// How often it was connected to its victim.
+    connections: u64,
     /// What the victim said of itself: it is told the same, so that it believes to be in step. At first that there is nothing
     /// but genesis.
     status: Status,
@@ -39,11 +41,15 @@ impl Eclipse {
     pub fn new(params: &ChainParams, index: usize, victim: usize, until: u64) -> Eclipse {
         let ip = Ipv4Addr::new(200, (index % 4) as u8, (index / 4) as u8, 9);
         let address = SocketAddr::new(IpAddr::V4(ip), 8646);
-        Eclipse { victim, address, until, connected: false, status: genesis_status(params) }
+        Eclipse { victim, address, until, connected: false, connections: 0, status: genesis_status(params) }
     }
 }
 
 impl Script for Eclipse {
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        Some(("eclipse", self.connections))
+    }
+
     fn wake(&mut self, now: u64) -> Vec<Act> {
         if now >= self.until {
             return vec![Act::Hang(self.victim)];
@@ -57,6 +63,7 @@ impl Script for Eclipse {
 
     fn connected(&mut self, _now: u64, peer: usize, dialled: bool) -> Vec<Act> {
         self.connected |= peer == self.victim;
+        self.connections += u64::from(peer == self.victim);
         // Whoever dials says first what it has, or is hung up on.
         if dialled { vec![Act::Ask(peer, Request::Status(self.status.clone()))] } else { Vec::new() }
     }
@@ -97,6 +104,8 @@ pub struct HeaderSpam {
     /// The height and the work of the best chain that it was told of.
     best: (u64, Work),
     anew_at: u64,
+    /// Chains that it made up.
+    chains: u64,
     victims: usize,
     until: u64,
 }
@@ -106,7 +115,7 @@ impl HeaderSpam {
     pub fn new(params: &ChainParams, age_ms: u64, victims: usize, until: u64, random: Random) -> HeaderSpam {
         let chain = HeaderSpam::chain(params, cheap_fork(params, 0, TxRoot([0; 32])), Work::ZERO);
         let best = (0, Work::ZERO);
-        HeaderSpam { random, params: params.clone(), age_ms, chain, best, anew_at: 0, victims, until }
+        HeaderSpam { random, params: params.clone(), age_ms, chain, best, anew_at: 0, chains: 0, victims, until }
     }
 
     fn chain(params: &ChainParams, headers: Vec<Header>, claim: Work) -> Archive {
@@ -138,11 +147,16 @@ impl HeaderSpam {
         let mut headers = cheap_fork(&self.params, count as usize, TxRoot(self.random.bytes()));
         let clock = self.params.time + self.age_ms + now / MS;
         headers.retain(|header| header.time <= clock);
+        self.chains += 1;
         self.chain = HeaderSpam::chain(&self.params, headers, Work::from_hashes(u64::MAX));
     }
 }
 
 impl Script for HeaderSpam {
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        Some(("headers", self.chains))
+    }
+
     fn wake(&mut self, now: u64) -> Vec<Act> {
         let mut acts: Vec<Act> = Vec::new();
         if now >= self.anew_at || now >= self.until {
@@ -236,6 +250,8 @@ pub struct PaymentSpam {
     idle: u32,
     /// When it sends the next ones.
     pays_at: u64,
+    /// Payments that it sent.
+    paid: u64,
     victims: usize,
     /// Peers that answered its status: before that they look at nothing.
     ready: Vec<usize>,
@@ -246,7 +262,7 @@ impl PaymentSpam {
     /// A peer with this key that bothers the hosts below `victims` until a time.
     pub fn new(params: &ChainParams, key: SecretKey, victims: usize, until: u64, random: Random) -> PaymentSpam {
         let (params, ready) = (params.clone(), Vec::new());
-        PaymentSpam { key, params, random, confirmed: 0, nonce: 0, idle: 0, pays_at: 0, victims, ready, until }
+        PaymentSpam { key, params, random, confirmed: 0, nonce: 0, idle: 0, pays_at: 0, paid: 0, victims, ready, until }
     }
 
     fn payments(&mut self) -> Gossip {
@@ -290,6 +306,10 @@ impl PaymentSpam {
 }
 
 impl Script for PaymentSpam {
+    fn deeds(&self) -> Option<(&'static str, u64)> {
+        Some(("spam", self.paid))
+    }
+
     fn wake(&mut self, now: u64) -> Vec<Act> {
         if now >= self.until {
             return (0..self.victims).map(Act::Hang).collect();
@@ -302,6 +322,7 @@ impl Script for PaymentSpam {
             // One hears it; what it takes, it passes on.
             self.ready.rotate_left(1);
             self.pays_at = now + EVERY;
+            self.paid += BATCH;
             acts.push(Act::Gossip(peer, self.payments()));
         }
         acts

@@ -8,7 +8,7 @@ use drystone_core::state::{StateKey, StateView};
 
 use super::MS;
 use super::checkers::Report;
-use super::host::number_of;
+use super::host::{Program, number_of};
 use super::world::World;
 
 impl World {
@@ -44,6 +44,18 @@ impl World {
             }
         }
         rewards
+    }
+
+    /// Counts what an adversary did so far.
+    pub(super) fn count_deeds(&mut self, number: usize) {
+        let host = &self.hosts[number];
+        let scripted = match &host.program {
+            Program::Script(Some(script)) => script.deeds(),
+            _ => None,
+        };
+        if let Some((name, deeds)) = host.deviant.as_ref().and_then(|deviant| deviant.deeds()).or(scripted) {
+            *self.counts.deeds.entry(name).or_default() += deeds;
+        }
     }
 
     pub(super) fn check_all(&mut self) {
