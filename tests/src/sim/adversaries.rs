@@ -11,8 +11,9 @@ use super::sybil::{Eclipse, HeaderSpam, PaymentSpam};
 use super::world::World;
 use crate::random::Random;
 
-/// The parts of the hash rate, beside the 1,000 of all honest miners: 280 of 1,280 together, or 22 %. The hostile peers'
-/// own blocks, which are invalid, come on top.
+/// The parts of the hash rate of those who mine valid blocks, beside the 1,000 of all honest miners: 280 of 1,280 together, or
+/// 22 %. Hostile peers work for invalid blocks besides, each for one of full difficulty every 121 s: four of them make as
+/// many as the network does.
 const SELFISH: u64 = 140;
 const OTHERS: u64 = 35;
 
