@@ -44,9 +44,9 @@ pub const HEARTBEAT_MS: u64 = 1_000;
 /// For how many heartbeats the id of an accepted message is told.
 pub const GOSSIP_BEATS: u64 = 3;
 /// For how many heartbeats a message is kept, from its arrival while pending and from its acceptance in the cache.
-pub const HISTORY_BEATS: u64 = 12;
-/// How long an id is known as seen, in milliseconds. Longer than a message can wait and be handed out: 2 * 12 s.
-pub const SEEN_MS: u64 = 120_000;
+pub const HISTORY_BEATS: u64 = 30;
+/// How long an id is known as seen, in milliseconds: as long as a message can wait and be handed out.
+pub const SEEN_MS: u64 = 60_000;
 /// How long after a PRUNE neither side may GRAFT, in milliseconds.
 pub const BACKOFF_MS: u64 = 60_000;
 /// How much longer we wait ourselves, as the other side's time began when our PRUNE arrived: one heartbeat.
@@ -73,19 +73,19 @@ pub const RETAIN_MS: u64 = 10_000;
 pub const ANSWERS: u32 = 3;
 /// IHAVE frames read of one peer between two heartbeats.
 pub const IHAVES_PER_BEAT: u32 = 10;
-/// Ids in one IHAVE or IWANT, and asked of one peer between two heartbeats: 5000 * 34 bytes = 170 kB.
-pub const IDS: usize = 5_000;
+/// Ids in one IHAVE or IWANT, and asked of one peer between two heartbeats: 2 kB.
+pub const IDS: usize = 64;
 
 /// Peers remembered, with those that left in backoff or blame. A host has about a hundred connections.
 pub const PEERS: usize = 1_024;
-/// Messages waiting for their verdict: in 12 s, 341 a second. One more, and the oldest is forgotten.
+/// Messages waiting for their verdict: in 30 s, 136 a second. One more, and the oldest is forgotten.
 pub const PENDING: usize = 4_096;
-/// Messages in the cache: in 12 s, 682 a second. One more, and the oldest is forgotten.
+/// Messages in the cache: in 30 s, 273 a second. One more, and the oldest is forgotten.
 pub const CACHED: usize = 8_192;
-/// Ids known as seen: in 120 s, 546 a second. One more, and the oldest is forgotten.
+/// Ids known as seen: in 60 s, 1,092 a second. One more, and the oldest is forgotten.
 pub const SEEN: usize = 65_536;
-/// Ids asked for in the last 3 s: four peers' full IHAVE.
-pub const ASKED: usize = 4 * IDS;
+/// Ids asked for in the last 3 s: all that 64 peers may be asked for between two heartbeats.
+pub const ASKED: usize = 64 * IDS;
 
 /// The topics that every host subscribes to.
 const TOPICS: [Topic; 2] = [Topic::Blocks, Topic::Transactions];

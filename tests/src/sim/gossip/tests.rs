@@ -130,12 +130,12 @@ fn in_a_full_net_everybody_hears_once_and_meshes_keep_their_size() {
     // Pushed along the mesh, before any heartbeat.
     net.run(30_900);
     net.assert_delivered(id, 4);
-    net.run(45_000);
+    net.run(62_000);
     net.assert_delivered(id, 4);
     // Nothing is left of it but the id, and later not that.
     assert!(net.routers.iter().all(|router| router.cache.is_empty() && router.pending.is_empty()));
     assert!(net.routers.iter().all(|router| router.seen.contains(&id)));
-    net.run(152_000);
+    net.run(92_000);
     assert!(net.routers.iter().all(|router| router.seen.is_empty() && router.seen_order.is_empty()));
 }
 
