@@ -298,6 +298,20 @@ fn claim_and_give(given: impl Fn(u8) -> Vec<Header>) {
     panic!("never asked");
 }
 
+/// The answer is of its chain as it was; what it claims now is asked for in its turn.
+#[test]
+fn what_a_peer_claims_while_it_is_asked_is_not_held_against_its_answer() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    grow(&mut chain, MINER, vec![]);
+    let asked = bench.hear_claim(PEER, Direction::Outbound, 1);
+    assert!(bench.claim(PEER, 2).is_empty(), "one request is under way");
+    let response = Response::Headers(chain.headers()[1..].to_vec());
+    let mut outputs = bench.peer(PeerEvent::Response { id: asked[0].1, response });
+    outputs.extend(bench.settle());
+    assert_eq!(header_requests(outputs).len(), 1);
+}
+
 #[test]
 fn a_peer_that_was_dialled_waits_for_none_that_came() {
     let [one, other, dialled] = [1, 2, 3].map(|number| PeerId([number; 32]));
@@ -310,20 +324,28 @@ fn a_peer_that_was_dialled_waits_for_none_that_came() {
 /// So that a peer is not left alone for what it could not know.
 #[test]
 fn a_header_from_the_future_keeps_nobody_waiting_once_its_time_has_come() {
+    for known in [0, 1] {
+        future_header_after(known);
+    }
+}
+
+fn future_header_after(known: usize) {
     let mut bench = Bench::new();
     let mut chain = TestChain::new(&bench.params);
-    let early = bench.now - bench.params.time + bench.params.max_future + 9 * HEADERS_REST_MS;
+    (0..known).for_each(|_| drop(grow(&mut chain, MINER, vec![])));
+    bench.meet_ahead(PeerId([8; 32]), chain.headers());
+    let early = bench.now - chain.headers()[known].time + bench.params.max_future + 9 * HEADERS_REST_MS;
     chain.extend_after(early, &MINER, vec![]);
     bench.meet_ahead(PEER, chain.headers());
     for missing in [0, 0, 0, 0, 1] {
-        assert_eq!(bench.engine.missing_blocks(), 0);
+        assert_eq!(bench.engine.missing_blocks(), known);
         bench.now += 2 * HEADERS_REST_MS;
         let asked = header_requests(bench.settle());
         assert!(matches!(asked[..], [(PEER, _)]), "{asked:?}");
         let response = Response::Headers(chain.headers()[1..].to_vec());
         bench.peer(PeerEvent::Response { id: asked[0].1, response });
         bench.settle();
-        assert_eq!(bench.engine.missing_blocks(), missing);
+        assert_eq!(bench.engine.missing_blocks(), known + missing);
     }
 }
 

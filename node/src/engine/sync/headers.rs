@@ -36,6 +36,8 @@ pub(in crate::engine) struct HeaderSync {
     /// How often it is still asked for what lies below a block whose parent is not known: who forwards a block may serve it
     /// only a moment later.
     unknown: u8,
+    /// The work that it claimed when it was asked last. What it claims meanwhile is of a chain that is longer than the answer.
+    claimed: Work,
     /// The claimed work of a chain that turned out to have less, or to be invalid; not asked for again before it claims more.
     refuted: Work,
     /// The page that waits to be stored is the last that it has.
@@ -211,7 +213,7 @@ impl Engine {
         {
             return Ok(());
         }
-        sync.busy = true;
+        (sync.busy, sync.claimed) = (true, claimed);
         sync.unknown = sync.unknown.saturating_sub(1);
         let mut locator = self.locator(best.hash)?;
         if let Some(after) = after {
@@ -260,20 +262,21 @@ impl Engine {
     /// A request for headers came to nothing; another peer may do better.
     pub(in crate::engine) fn headers_failed(&mut self, id: PeerId) {
         if let Some(peer) = self.net.peers.get_mut(&id) {
-            let (refuted, failures) = (peer.headers.refuted, (peer.headers.failures + 1).min(5));
+            let HeaderSync { refuted, unknown, failures, .. } = peer.headers;
+            let failures = (failures + 1).min(5);
             let rests_until = self.now + (HEADERS_REST_MS << failures);
-            peer.headers = HeaderSync { refuted, rests_until, failures, ..HeaderSync::default() };
+            peer.headers = HeaderSync { refuted, unknown, rests_until, failures, ..HeaderSync::default() };
             self.net.at(rests_until, Timer::Headers);
         }
         self.net.at(self.now, Timer::Headers);
     }
 
-    /// A peer has no more headers to give. Who claims more than this node knows owes some, and gives up its place.
+    /// A peer has no more headers to give. Who claimed more than this node knows owes some, and gives up its place.
     fn headers_end(&mut self, id: PeerId) -> Result<(), Fault> {
         self.refute(id);
         let best = self.best_header()?;
         let Some(peer) = self.net.peers.get_mut(&id) else { return Ok(()) };
-        if peer.status.as_ref().is_some_and(|status| status.work > best.work) {
+        if peer.headers.claimed > best.work {
             self.headers_failed(id);
         } else {
             peer.headers.failures = 0;
@@ -319,7 +322,8 @@ impl Engine {
                 // it has not connected yet what it announced.
                 Phase::Direct => {
                     self.headers_end(id)?;
-                    if self.net.peers.get(&id).is_some_and(|peer| peer.headers.unknown > 0) {
+                    let awake = |peer: &Peer| peer.headers.rests_until <= self.now;
+                    if self.net.peers.get(&id).is_some_and(|peer| peer.headers.unknown > 0 && awake(peer)) {
                         self.rest(id, HEADERS_REST_MS / 2);
                     }
                     Ok(())
@@ -385,10 +389,10 @@ impl Engine {
     }
 
     fn judge_direct(&mut self, id: PeerId, after: Option<BlockHash>, page: Page) -> Result<(), PageFailure> {
-        if page.records.is_empty() {
+        let known = self.index.get(&self.snapshot, &page.top.hash)?.is_some();
+        if known && page.cut {
             return Ok(());
         }
-        let known = self.index.get(&self.snapshot, &page.top.hash)?.is_some();
         if known && (!page.more || after.is_some_and(|after| after != page.start)) {
             // Nothing is new, and nothing follows; or the same again.
             return Ok(self.headers_end(id)?);
@@ -437,6 +441,10 @@ impl Engine {
 
     /// A page of the second pass is the one of the first.
     fn judge_again(&mut self, id: PeerId, mut again: Again, page: Page) -> Result<(), PageFailure> {
+        if page.cut {
+            // The clock was set back since the first pass.
+            return Ok(());
+        }
         if again.pages.next() != Some(page.top.hash) {
             return Err(Offence::ChangedHeaders.into());
         }
@@ -474,14 +482,14 @@ impl Engine {
     fn drop_chain(&mut self, id: PeerId, headers: u64, shown: Work) -> Result<(), PageFailure> {
         self.outputs.push(Output::Net(NetEvent::LowWork { peer: id, headers }));
         self.refute(id);
-        let claimed = self.net.peers.get(&id).and_then(|peer| peer.status.as_ref()).map(|status| status.work);
+        let claimed = self.net.peers.get(&id).map(|peer| peer.headers.claimed);
         if claimed.is_some_and(|claimed| claimed > shown) { Err(Offence::FalseClaim.into()) } else { Ok(()) }
     }
 
-    /// Asks a peer for no headers before it claims more work than now.
+    /// Asks a peer for no headers before it claims more work than when it was asked.
     fn refute(&mut self, id: PeerId) {
-        if let Some(Peer { status: Some(status), headers: sync, .. }) = self.net.peers.get_mut(&id) {
-            sync.refuted = sync.refuted.max(status.work);
+        if let Some(peer) = self.net.peers.get_mut(&id) {
+            peer.headers.refuted = peer.headers.refuted.max(peer.headers.claimed);
         }
     }
 
