@@ -101,7 +101,7 @@ fn a_newcomer_syncs_by_measured_speed_and_waits_for_nobody_past_a_deadline() {
             longest = longest.max(since.map_or(0, |since| world.now - since));
             (last, since) = (now, Some(world.now));
         }
-        if now >= BLOCKS as u64 / 2 && world.hosts[archives[CRASHING]].crashed_at.is_none() {
+        if now >= BLOCKS as u64 / 2 && world.hosts[archives[CRASHING]].crashed_at.is_empty() {
             world.crash(archives[CRASHING]);
         }
     }

@@ -147,7 +147,7 @@ pub type Plant = Box<dyn FnMut(&mut Report)>;
 /// Everything that watches a run.
 pub struct Checkers {
     ledger: Ledger,
-    /// Blocks that hosts found invalid, and that are.
+    /// Blocks that hosts found invalid, and that nobody may connect.
     refused: BTreeSet<BlockHash>,
     /// What one peer may hold of a host's memory.
     peer_bytes: usize,

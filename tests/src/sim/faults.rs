@@ -208,8 +208,10 @@ impl World {
             Fault::Reform => {
                 for host in 0..self.hosts.len() {
                     self.deviate(host, self.now, |deviant, node| deviant.end(node));
-                    self.count_deeds(host);
-                    self.hosts[host].deviant = None;
+                    if self.hosts[host].deviant.is_some() {
+                        self.count_deeds(host);
+                        self.hosts[host].deviant = None;
+                    }
                 }
             }
             Fault::Loss(host, loss) => self.hosts[host].access.loss = loss,

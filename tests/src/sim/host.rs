@@ -95,8 +95,8 @@ pub struct Host {
     pub router: Router,
     /// When its power goes at the latest, if it is about to go.
     pub cut_by: Option<u64>,
-    /// When it last lost power, in virtual microseconds.
-    pub crashed_at: Option<u64>,
+    /// When it lost power, in virtual microseconds.
+    pub crashed_at: Vec<u64>,
     /// Where its engine is departed from.
     pub deviant: Option<Box<dyn Deviant>>,
     /// Whether it does as it should, from the beginning to the end: what is promised to hosts is promised to these.

@@ -2,8 +2,8 @@
 //!
 //! It knows the protocol well enough to get past the first checks: its headers have work, its bodies fit their headers, its
 //! statuses decode. It owns no key of anybody, and of the hash rate what [`MINING_MEAN`] takes: a header of full present
-//! difficulty every two minutes, for blocks whose state is wrong. What it cannot do, if the engine is right, is have honest hosts ban
-//! each other, hold their memory, or keep them from agreeing.
+//! difficulty every two minutes, for blocks whose state is wrong. What it cannot do, if the engine is right, is have honest
+//! hosts ban each other, hold their memory, or keep them from agreeing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

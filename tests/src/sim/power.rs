@@ -108,7 +108,7 @@ impl World {
         host.program = Program::Off;
         host.image = host.disk.image(unsynced);
         host.disk = FaultyDisk::default();
-        host.crashed_at = Some(self.now);
+        host.crashed_at.push(self.now);
         host.cut_by = None;
         self.counts.crashes += 1;
         self.trace.note(self.now, number, Kind::Cut, &[]);

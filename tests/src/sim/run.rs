@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    /// *payments:* each payment that a host took is on the chain, waits for one that is not there, or is provably impossible.
+    /// *payments:* what became of each payment that a host took; one that is lost, stuck or overtaken may be a violation.
     fn account_for_payments(&mut self) {
         let (fates, mut overtaken) = (self.fates(), None);
         self.counts.payments = fates.len() as u64;

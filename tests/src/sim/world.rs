@@ -286,7 +286,7 @@ impl World {
             neighbours: BTreeSet::new(),
             router: Router::new(),
             cut_by: None,
-            crashed_at: None,
+            crashed_at: Vec::new(),
             deviant: None,
             honest,
         });

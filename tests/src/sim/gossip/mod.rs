@@ -7,7 +7,7 @@
 //!
 //! Sources: libp2p's specification pubsub/gossipsub, v1.0 and v1.1, and where it is silent its Rust implementation. Left out
 //! are what the program does not turn on: flood publishing, peer exchange and explicit peers. Of the scores only what rejected
-//! messages cost is here, the same as in the program. The time that a peer spent in meshes is left out: there it makes up for one
+//! messages cost is here, and only him who was first with one; slow readers lose nothing. The time that a peer spent in meshes is left out: there it makes up for one
 //! rejected message at most, the four that spent most stay when a mesh is pruned, and once a minute up to two peers come into one
 //! whose median spent less than they did in the other one (opportunistic grafting).
 
@@ -41,9 +41,9 @@ pub const LAZY_PART: usize = 4;
 
 /// Milliseconds between two heartbeats; the caller keeps them.
 pub const HEARTBEAT_MS: u64 = 1_000;
-/// For how many heartbeats the id of an accepted message is told.
+/// For how many heartbeats from its arrival the id of a message is told, once it is accepted.
 pub const GOSSIP_BEATS: u64 = 3;
-/// For how many heartbeats a message is kept, from its arrival while pending and from its acceptance in the cache.
+/// For how many heartbeats from its arrival a message is kept, pending or in the cache.
 pub const HISTORY_BEATS: u64 = 30;
 /// How long an id is known as seen, in milliseconds: as long as a message can wait and be handed out.
 pub const SEEN_MS: u64 = 60_000;
@@ -52,14 +52,14 @@ pub const BACKOFF_MS: u64 = 60_000;
 /// How much longer we wait ourselves, as the other side's time began when our PRUNE arrived: one heartbeat.
 pub const BACKOFF_SLACK_MS: u64 = HEARTBEAT_MS;
 /// How long an id that was asked for is not asked for again, in milliseconds.
-pub const ASK_AGAIN_MS: u64 = 3_000;
+pub const ASK_AGAIN_MS: u64 = 10_000;
 
 /// One rejected message in the unit in which they are counted, as the count decays.
 pub const REJECT: u64 = 1_000_000;
 /// What each heartbeat takes from such a count, in millionths: half of it is gone after ten minutes.
 pub const REJECT_DECAY: u64 = 1_155;
 /// A count below this is none.
-pub const REJECT_LEAST: u64 = REJECT / 100;
+pub const REJECT_LEAST: u64 = REJECT / 10;
 /// The penalty, the sum over topics of the squares of rejected messages, above which a peer's IHAVE and IWANT are not read and it
 /// is told no ids: four messages. Above 0 already it is in no mesh.
 pub const GOSSIP_PENALTY: u64 = 10;
@@ -84,7 +84,7 @@ pub const PENDING: usize = 4_096;
 pub const CACHED: usize = 8_192;
 /// Ids known as seen: in 60 s, 1,092 a second. One more, and the oldest is forgotten.
 pub const SEEN: usize = 65_536;
-/// Ids asked for in the last 3 s: all that 64 peers may be asked for between two heartbeats.
+/// Ids asked for in the last 10 s: all that 64 peers may be asked for between two heartbeats.
 pub const ASKED: usize = 64 * IDS;
 
 /// The topics that every host subscribes to.
@@ -239,7 +239,7 @@ impl Router {
         }
     }
 
-    /// Says something to everybody: to the mesh, or while there is none to [`MESH`] random peers (fanout). What was seen
+    /// Says something to everybody: to the mesh, and where that is smaller than [`MESH`] to random peers as well. What was seen
     /// before is not said again.
     pub fn publish(&mut self, now: u64, topic: Topic, bytes: Arc<[u8]>, rng: &mut Random) -> Vec<Effect> {
         let id = GossipId::of(topic, &bytes);
@@ -247,11 +247,9 @@ impl Router {
             return Vec::new();
         }
         let mesh = &self.mesh[topic as usize];
-        let to = if mesh.is_empty() {
-            sample(self.better_than(PUBLISH_PENALTY).collect(), MESH, rng)
-        } else {
-            mesh.iter().copied().collect()
-        };
+        let others = self.better_than(PUBLISH_PENALTY).filter(|peer| !mesh.contains(peer)).collect();
+        let extra = sample(others, MESH.saturating_sub(mesh.len()), rng);
+        let to: Vec<usize> = mesh.iter().copied().chain(extra).collect();
         let message = Message { topic, bytes, beat: self.beat };
         let effects = to.into_iter().map(|to| publish_to(to, id, &message)).collect();
         self.put_in_cache(id, message);
@@ -264,10 +262,9 @@ impl Router {
         if self.pending.get(&id).is_none_or(|(source, _)| *source != from) {
             return Vec::new();
         }
-        let (source, mut message) = self.pending.remove(&id).expect("it was found just now");
+        let (source, message) = self.pending.remove(&id).expect("it was found just now");
         match disposition {
             Disposition::Accept => {
-                message.beat = self.beat;
                 let to = self.mesh[message.topic as usize].iter().filter(|to| **to != source);
                 let effects = to.map(|to| publish_to(*to, id, &message)).collect();
                 self.put_in_cache(id, message);
@@ -341,7 +338,6 @@ impl Router {
         if peer.ihaves > IHAVES_PER_BEAT {
             return Vec::new();
         }
-        ids.truncate(IDS);
         rng.shuffle(&mut ids);
         let allowed = (IDS - peer.asked).min(ASKED.saturating_sub(self.asked.len()));
         let mut wanted = Vec::new();

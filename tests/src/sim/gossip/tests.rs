@@ -262,23 +262,27 @@ fn an_ignored_message_does_not_spread_and_blames_nobody() {
 
 #[test]
 fn a_host_that_lost_its_mesh_hears_by_asking() {
-    let mut net = Net::full(6);
+    let mut net = Net::full(10);
     net.run(2_500);
-    for peer in 1..6 {
+    for peer in 1..10 {
         net.frames.push_back((net.now + 1, peer, 0, PRUNE));
         net.frames.push_back((net.now + 1, 0, peer, PRUNE));
     }
     net.run(3_500);
-    let id = net.publish(3, b"block");
+    // One that needs nobody beside its mesh.
+    let mesh = |net: &Net, host: usize| net.routers[host].mesh(Topic::Blocks).count();
+    let speaker = (1..10).find(|host| mesh(&net, *host) >= MESH).expect("most have one of that size");
+    let id = net.publish(speaker, b"block");
     net.run(3_900);
-    assert_eq!(net.counts(id), [0, 1, 1, 0, 1, 1]);
+    let heard = net.counts(id);
+    assert!((0..10).all(|host| (heard[host] == 1) != [0, speaker].contains(&host)), "{heard:?}");
     // One heartbeat and three latencies: IHAVE, IWANT, the message.
     net.run(4_000 + 3 * LATENCY_MS);
-    net.assert_delivered(id, 3);
-    assert_eq!(net.routers[0].mesh(Topic::Blocks).count(), 0);
+    net.assert_delivered(id, speaker);
+    assert_eq!(mesh(&net, 0), 0);
     // After the backoff the mesh is whole again.
     net.run(66_500);
-    assert_eq!(net.routers[0].mesh(Topic::Blocks).count(), 5);
+    assert!(mesh(&net, 0) >= MESH_LOW);
 }
 
 #[test]
@@ -408,14 +412,14 @@ fn a_backoff_outlasts_the_connection_and_is_kept_by_us() {
 }
 
 #[test]
-fn an_id_is_asked_for_once_in_three_seconds_and_within_bounds() {
+fn an_id_is_asked_for_once_in_ten_seconds_and_within_bounds() {
     let mut router = router(3);
     let ids: Vec<GossipId> = (0..2).map(|number: u8| GossipId([number; 32])).collect();
     let have = |ids: &[GossipId]| Frame::IHave { topic: Topic::Blocks, ids: ids.to_vec() };
     let want = |to, ids: &[GossipId]| [send(to, Frame::IWant { ids: ids.to_vec() })];
     assert_eq!(router.receive(0, 0, have(&ids[..1]), &mut random()), want(0, &ids[..1]));
-    assert_eq!(router.receive(2_999, 1, have(&ids), &mut random()), want(1, &ids[1..]));
-    assert_eq!(router.receive(3_000, 2, have(&ids), &mut random()), want(2, &ids[..1]));
+    assert_eq!(router.receive(9_999, 1, have(&ids), &mut random()), want(1, &ids[1..]));
+    assert_eq!(router.receive(10_000, 2, have(&ids), &mut random()), want(2, &ids[..1]));
 
     let many = |first: u16| -> Vec<GossipId> {
         let id = |number: u16| GossipId::of(Topic::Blocks, &number.to_le_bytes());
@@ -426,16 +430,16 @@ fn an_id_is_asked_for_once_in_three_seconds_and_within_bounds() {
         [Effect::Send { frame: Frame::IWant { ids }, .. }] => ids.len(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(asked(router.receive(4_000, 0, have(&many(0)), &mut random())), IDS - 1);
-    router.heartbeat(4_001, &mut random());
-    assert_eq!(asked(router.receive(4_002, 0, have(&many(6_000)), &mut random())), IDS);
-    assert_eq!(asked(router.receive(4_002, 0, have(&many(12_000)), &mut random())), 0);
+    assert_eq!(asked(router.receive(11_000, 0, have(&many(0)), &mut random())), IDS - 1);
+    router.heartbeat(11_001, &mut random());
+    assert_eq!(asked(router.receive(11_002, 0, have(&many(6_000)), &mut random())), IDS);
+    assert_eq!(asked(router.receive(11_002, 0, have(&many(12_000)), &mut random())), 0);
     for _ in 0..IHAVES_PER_BEAT {
-        router.receive(4_003, 1, have(&[]), &mut random());
+        router.receive(11_003, 1, have(&[]), &mut random());
     }
-    assert_eq!(asked(router.receive(4_003, 1, have(&many(12_000)), &mut random())), 0);
-    router.heartbeat(5_000, &mut random());
-    assert_eq!(asked(router.receive(5_001, 1, have(&many(12_000)), &mut random())), IDS);
+    assert_eq!(asked(router.receive(11_003, 1, have(&many(12_000)), &mut random())), 0);
+    router.heartbeat(12_000, &mut random());
+    assert_eq!(asked(router.receive(12_001, 1, have(&many(12_000)), &mut random())), IDS);
     assert!(router.asked.len() <= ASKED);
 }
 
@@ -506,4 +510,33 @@ fn what_is_over_a_bound_pushes_out_the_oldest() {
     router.left(2_000, 5);
     router.joined(2_001, PEERS + 10, Inbound);
     assert!(router.peers.contains_key(&(PEERS + 10)) && !router.peers.contains_key(&5));
+}
+
+#[test]
+fn ones_own_words_go_to_six_where_the_mesh_is_smaller() {
+    let mut router = router(10);
+    (0..2).for_each(|peer| drop(router.receive(0, peer, GRAFT, &mut random())));
+    let effects = router.publish(1, Topic::Blocks, (*b"block").into(), &mut random());
+    let to: BTreeSet<usize> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Send { to, .. } => *to,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(to.len() == MESH && to.contains(&0) && to.contains(&1), "{to:?}");
+}
+
+#[test]
+fn what_is_judged_late_is_told_to_nobody_outside_of_the_mesh() {
+    for (beats, told) in [(GOSSIP_BEATS - 1, LAZY), (GOSSIP_BEATS, 0)] {
+        let mut router = router(20);
+        let (id, frame) = message(b"block");
+        router.receive(1, 0, frame, &mut random());
+        (1..=beats).for_each(|beat| drop(router.heartbeat(beat * HEARTBEAT_MS, &mut random())));
+        router.judge(0, id, Disposition::Accept);
+        let effects = router.heartbeat((beats + 1) * HEARTBEAT_MS, &mut random());
+        let ids = effects.iter().filter(|effect| matches!(effect, Effect::Send { frame: Frame::IHave { .. }, .. }));
+        assert_eq!(ids.count(), told);
+    }
 }
