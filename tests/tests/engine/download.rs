@@ -6,7 +6,7 @@ use drystone_core::pow::Work;
 use drystone_node::engine::limits::{
     BODIES_MS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE, HEADERS_REST_MS, INDEX_WINDOW,
 };
-use drystone_node::engine::message::{Direction, PeerEvent, PeerId, RequestId};
+use drystone_node::engine::message::{Direction, NetEvent, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::wire::{PROTOCOL_VERSION, Request, Response, Status};
 use drystone_tests::chain::cheap_fork;
 
@@ -206,6 +206,26 @@ fn a_heavier_chain_of_many_more_and_easier_blocks_is_followed_to_where_it_is_hea
     bench.meet_ahead(PEER, &heavier);
     let missing = bench.engine.missing_blocks();
     assert!(missing > 0 && of(missing) > chain.tip().work, "{missing} blocks are missing");
+}
+
+/// That a head is left alone shows in the path only when the update is over; until then nothing is to be done again and again.
+#[test]
+fn whoever_has_the_rest_may_leave_during_an_update() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let blocks: Vec<Block> = (0..64).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    bench.hear_claim(PeerId([1; 32]), Direction::Inbound, 0);
+    let asked = bench.meet_ahead(PEER, chain.headers());
+    bench.give_bodies(asked, &blocks);
+    bench.settle();
+    assert!(bench.engine.is_updating() && bench.engine.missing_blocks() > 0, "it waits for more");
+    let mut outputs = bench.peer(PeerEvent::Disconnected);
+    outputs.extend(bench.settle());
+    let left = |output: &&Output| matches!(output, Output::Net(NetEvent::Unavailable { .. }));
+    assert_eq!(outputs.iter().filter(left).count(), 1);
+    bench.now += 60_000;
+    bench.settle();
+    assert!(!bench.engine.is_updating());
 }
 
 #[test]

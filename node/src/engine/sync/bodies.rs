@@ -404,7 +404,8 @@ impl Engine {
     fn notice_unavailable(&mut self) {
         let (now, window) = (self.now, &mut self.net.window);
         let (Some(head), Some(slot)) = (window.head.map(|head| head.hash), window.path.front_mut()) else { return };
-        if !matches!(slot.state, SlotState::Missing) {
+        // During an update the path is what it was, and its head may be left alone already.
+        if window.stale || !matches!(slot.state, SlotState::Missing) {
             return;
         }
         let could = |(id, peer): (&PeerId, &Peer)| peer.holds(slot.height) && !slot.failed.contains(id);
