@@ -194,8 +194,10 @@ cmd_up() {
     echo "starting $COUNT nodes, $MINERS of which mine"
     create "$COUNT" "$MINERS" "$NETNS"
     trap - EXIT INT TERM
-    local i
-    cmd_status || true
+    local i table
+    # Two blocks found at once since the nodes agreed are no news.
+    table=$(cmd_status) || { within "$AGREE_S" agree && table=$(cmd_status); } || true
+    echo "$table"
     echo
     for ((i = 0; i < FUNDED; i++)); do echo "account $i: $FUNDS_STONES stones, $(account "$i")"; done
     cat <<TEXT
