@@ -719,11 +719,15 @@ impl Engine {
         }
     }
 
-    /// Does everything whose time has come.
+    /// Does everything whose time has come. What that sets for at once is for the next step: none is without an end.
     pub(super) fn fire_timers(&mut self) -> Result<(), Fault> {
-        while let Some((due, timer)) = self.net.timers.first().copied().filter(|(due, _)| *due <= self.now) {
-            self.net.timers.pop_first();
-            self.fire(due, timer)?;
+        let all_due: Vec<(u64, Timer)> =
+            self.net.timers.iter().take_while(|(due, _)| *due <= self.now).copied().collect();
+        for (due, timer) in all_due {
+            // One that fired before may have hastened this one.
+            if self.net.timers.remove(&(due, timer)) {
+                self.fire(due, timer)?;
+            }
         }
         Ok(())
     }

@@ -459,9 +459,6 @@ impl Engine {
     /// Hands a page to be stored; the next is asked for after that.
     fn keep_page(&mut self, id: PeerId, page: Page) {
         let Page { records, top, more, cut, .. } = page;
-        if records.is_empty() {
-            return;
-        }
         if let Some(peer) = self.net.peers.get_mut(&id) {
             peer.headers.busy = true;
             peer.headers.more = more.then_some(top.hash);
