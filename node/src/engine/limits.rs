@@ -240,6 +240,9 @@ pub const HEADERS_REST_MS: u64 = 2_000;
 /// How long a peer that refused a request for bodies is left alone, in milliseconds: it is over a limit, and no less honest.
 pub const REFUSED_REST_MS: u64 = 500;
 
+/// How many requests for bodies a peer may refuse, one after the other, before it counts as one that does not give them.
+pub const REFUSALS: u32 = 20;
+
 /// How long a peer may take for a response with headers, in milliseconds: 232 KB at 16 KB/s.
 pub const HEADERS_MS: u64 = 20_000;
 

@@ -2,7 +2,7 @@
 //!
 //! The dialler speaks first, with its status; the answer is the other's status. Before that nothing else is served and
 //! nothing gossiped is looked at. Everything with a deadline is a [`Timer`]: one that fires after its cause is gone does
-//! nothing, so nobody has to take timers back.
+//! nothing, so only those that a peer sets far ahead have to be taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -216,6 +216,10 @@ impl Net {
         self.timers.insert((due, timer));
     }
 
+    pub(super) fn not_at(&mut self, due: u64, timer: Timer) {
+        self.timers.remove(&(due, timer));
+    }
+
     /// The clock was set back: what was to come keeps its distance.
     pub(super) fn set_back(&mut self, by: u64) {
         self.timers =
@@ -402,6 +406,7 @@ impl Engine {
             self.give_up(asked, Reassignment::Lost);
         }
         self.forget_announcements(id);
+        self.forget_page(id);
         self.count_peers();
     }
 
@@ -644,7 +649,9 @@ impl Engine {
         let (hash, found) = (status.hash, status.state_root);
         peer.status = Some(status);
         peer.shown = (0, Work::ZERO);
-        self.net.window.reconsider(&hash, &id);
+        if peer.holds(height) {
+            self.net.window.reconsider(&hash, &id);
+        }
         if first && outbound {
             self.net.book.reached(now, address);
             if feeler && !self.keep_trial(&id)? {
@@ -753,9 +760,9 @@ impl Engine {
             Timer::Poll(id) => {
                 // One of an earlier connection of the peer is void.
                 if self.net.peers.get(&id).is_some_and(|peer| peer.poll_at == due) {
+                    self.poll_at(id, now + STATUS_INTERVAL_MS);
                     let status = self.own_status()?;
                     self.ask(id, Request::Status(status), Purpose::Status, REQUEST_MS);
-                    self.poll_at(id, now + STATUS_INTERVAL_MS);
                 }
             }
             Timer::Headers => self.consider_all_headers()?,

@@ -4,10 +4,11 @@ use drystone_core::block::Header;
 use drystone_core::hash::TxRoot;
 use drystone_core::pow::Work;
 use drystone_node::engine::limits::{
-    BODIES_MS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE, HEADERS_REST_MS, INDEX_WINDOW,
+    BODIES_MS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE, HEADERS_REST_MS, INDEX_WINDOW, REFUSALS,
+    REFUSED_REST_MS, WAITING_INPUTS,
 };
-use drystone_node::engine::message::{Direction, NetEvent, PeerEvent, PeerId, RequestId};
-use drystone_node::engine::wire::{PROTOCOL_VERSION, Request, Response, Status};
+use drystone_node::engine::message::{Direction, MessageId, NetEvent, PeerEvent, PeerId, RequestId};
+use drystone_node::engine::wire::{Gossip, PROTOCOL_VERSION, Request, Response, Status, announce};
 use drystone_tests::chain::cheap_fork;
 
 use super::reconciliation::PEER;
@@ -75,6 +76,13 @@ impl Bench {
 
     /// A peer claims so many times the tip's work more; who is asked for headers.
     pub(super) fn claim(&mut self, peer: PeerId, more: u8) -> Vec<(PeerId, RequestId)> {
+        let mut asked = self.claim_in_passing(peer, more);
+        asked.extend(header_requests(self.settle()));
+        asked
+    }
+
+    /// Like [`Bench::claim`], with nothing done beside.
+    fn claim_in_passing(&mut self, peer: PeerId, more: u8) -> Vec<(PeerId, RequestId)> {
         let tip = *self.engine.tip();
         let status = Status {
             version: PROTOCOL_VERSION,
@@ -86,9 +94,7 @@ impl Bench {
             held: vec![],
         };
         let request = Request::Status(status);
-        let mut outputs = self.peer_as(peer, PeerEvent::Request { id: RequestId(1), request });
-        outputs.extend(self.settle());
-        header_requests(outputs)
+        header_requests(self.peer_as(peer, PeerEvent::Request { id: RequestId(1), request }))
     }
 
     /// The peer gives the bodies that it was asked for; which it is asked for then.
@@ -221,8 +227,7 @@ fn whoever_has_the_rest_may_leave_during_an_update() {
     assert!(bench.engine.is_updating() && bench.engine.missing_blocks() > 0, "it waits for more");
     let mut outputs = bench.peer(PeerEvent::Disconnected);
     outputs.extend(bench.settle());
-    let left = |output: &&Output| matches!(output, Output::Net(NetEvent::Unavailable { .. }));
-    assert_eq!(outputs.iter().filter(left).count(), 1);
+    assert_eq!(left_alone(&outputs), 1);
     bench.now += 60_000;
     bench.settle();
     assert!(!bench.engine.is_updating());
@@ -316,6 +321,138 @@ fn claim_and_give(given: impl Fn(u8) -> Vec<Header>) {
         asked = next;
     }
     panic!("never asked");
+}
+
+/// While a peer gives headers another is preferred for bodies; this one alone has them and is asked when it is done.
+#[test]
+fn bodies_are_asked_for_as_soon_as_their_only_holder_has_no_more_headers() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let blocks: Vec<Block> = (0..2).map(|_| grow(&mut chain, MINER, vec![])).collect();
+    bench.hear_claim(PeerId([1; 32]), Direction::Inbound, 0);
+    bench.hear_claim(PEER, Direction::Inbound, 0);
+    let gossip = Gossip::Block(announce(&blocks[1]));
+    let mut outputs = bench.peer(PeerEvent::Gossip { message: MessageId(1), gossip });
+    let mut given = chain.headers()[1..].to_vec();
+    for _ in 0..10 {
+        let of_bodies = |output: &Output| matches!(output, Output::Request { request: Request::Bodies(_), .. });
+        let (bodies, rest) = outputs.into_iter().partition(of_bodies);
+        let (bodies, asked) = (body_requests(bodies), header_requests(rest));
+        if !bodies.is_empty() {
+            assert!(
+                given.is_empty() && bodies[0].1 == [blocks[0].header.hash(), blocks[1].header.hash()],
+                "{bodies:?}"
+            );
+            return;
+        }
+        outputs = bench.settle();
+        for (peer, id) in asked {
+            assert_eq!(peer, PEER);
+            let response = Response::Headers(std::mem::take(&mut given));
+            outputs.extend(bench.peer(PeerEvent::Response { id, response }));
+            outputs.extend(bench.settle());
+        }
+        bench.now += HEADERS_REST_MS / 2;
+    }
+    panic!("nobody is asked for the bodies");
+}
+
+/// How often a head is left alone.
+fn left_alone(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::Net(NetEvent::Unavailable { .. }))).count()
+}
+
+/// Who is over a limit is honest; who always is gives nothing.
+#[test]
+fn a_head_whose_only_holder_refuses_all_the_time_is_left_alone() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    grow(&mut chain, MINER, vec![]);
+    let mut asked = bench.meet_ahead(PEER, chain.headers());
+    let (mut refused, mut outputs) = (0, Vec::new());
+    while left_alone(&outputs) == 0 {
+        assert!(refused <= REFUSALS, "asked once more after {refused} refusals");
+        for (id, _) in std::mem::take(&mut asked) {
+            refused += 1;
+            outputs.extend(bench.peer(PeerEvent::Response { id, response: Response::Refused }));
+        }
+        outputs.extend(bench.settle());
+        bench.now += REFUSED_REST_MS;
+        asked = body_requests(bench.settle());
+    }
+    assert_eq!(refused, REFUSALS + 1);
+}
+
+/// To have heard of a block is not to have it.
+#[test]
+fn who_does_not_hold_a_block_has_nobody_asked_for_it_again() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    grow(&mut chain, MINER, vec![]);
+    let asked = bench.meet_ahead(PEER, chain.headers());
+    let response = Response::Bodies(vec![None]);
+    let mut outputs = bench.peer(PeerEvent::Response { id: asked[0].0, response });
+    outputs.extend(bench.settle());
+    assert_eq!(left_alone(&outputs), 1);
+    let heard = PeerId([1; 32]);
+    bench.hear_claim(heard, Direction::Inbound, 0);
+    for holds in [false, true] {
+        let tip = chain.tip();
+        let status = Status {
+            version: PROTOCOL_VERSION,
+            chain_id: bench.params.chain_id(),
+            height: tip.height,
+            hash: tip.hash,
+            work: tip.work,
+            state_root: chain.headers()[1].state_root,
+            held: if holds { vec![(1, 1)] } else { vec![] },
+        };
+        let request = Request::Status(status);
+        let mut outputs = bench.peer_as(heard, PeerEvent::Request { id: RequestId(2), request });
+        outputs.extend(bench.settle());
+        assert_eq!(body_requests(outputs).is_empty(), !holds);
+    }
+}
+
+/// What waits for a long update has bounds: blocks by their number, pages of headers by their givers.
+#[test]
+fn what_waits_for_a_long_update_does_not_grow_with_what_peers_send() {
+    let mut bench = Bench::new();
+    let (mut ours, theirs) = fork(&mut bench, 140, 140);
+    let siblings: Vec<Block> = (100..180)
+        .map(|number| {
+            let mut other = ours.clone();
+            grow(&mut other, AccountId([number; 32]), vec![])
+        })
+        .collect();
+    assert!(bench.feed(&grow(&mut ours, MINER, vec![])).result.is_ok());
+    bench.hear_claim(PEER, Direction::Inbound, 0);
+    let mut heavier = theirs;
+    for _ in 0..2 {
+        let block = grow(&mut heavier, OTHER_MINER, vec![]);
+        let block = Box::new(checked(&bench.params, &block));
+        bench.engine.handle(bench.now, Input::Block { origin: Origin::Own, block }).expect("store works");
+    }
+    bench.engine.handle(bench.now, Input::Tick).expect("store works");
+    assert!(bench.engine.is_updating());
+    for (number, block) in siblings.iter().enumerate() {
+        let (message, gossip) = (MessageId(number as u64), Gossip::Block(announce(block)));
+        bench.peer(PeerEvent::Gossip { message, gossip });
+    }
+    let gone = PeerId([1; 32]);
+    let header = ours.extend_after(1, &MINER, vec![]).block().header;
+    let (address, direction) = (([192, 0, 2, 1], 1).into(), Direction::Inbound);
+    bench.peer_as(gone, PeerEvent::Connected { address, direction });
+    let asked = bench.claim_in_passing(gone, 1);
+    let response = Response::Headers(vec![header]);
+    bench.peer_as(gone, PeerEvent::Response { id: asked[0].1, response });
+    bench.peer_as(gone, PeerEvent::Disconnected);
+    assert!(bench.engine.is_updating(), "it took longer");
+    bench.settle();
+    bench.assert_at(&heavier);
+    assert!(bench.engine.snapshot().header(&header.hash()).expect("reads").is_none());
+    let kept = |block: &&Block| bench.engine.snapshot().has_body(&block.header.hash()).expect("reads");
+    assert_eq!(siblings.iter().filter(kept).count(), WAITING_INPUTS);
 }
 
 /// The answer is of its chain as it was; what it claims now is asked for in its turn.

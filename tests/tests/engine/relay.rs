@@ -1,6 +1,6 @@
 //! How a block comes whose announcements lie.
 
-use drystone_node::engine::limits::{ALTERNATIVES, FETCH_MS, RACE_MS, RACE_RATE, TOLD_MS};
+use drystone_node::engine::limits::{ALTERNATIVES, FETCH_MS, FUTURE_ANNOUNCEMENTS, RACE_MS, RACE_RATE, TOLD_MS};
 use drystone_node::engine::message::{MessageId, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::wire::{Announcement, Gossip, Request, Response, announce};
 
@@ -13,6 +13,13 @@ impl Bench {
         let message = MessageId(peer.0[0].into());
         let outputs = self.peer_as(peer, PeerEvent::Gossip { message, gossip: Gossip::Block(announcement) });
         missing_requests(outputs)
+    }
+
+    /// Moves on to just before a time at which nothing is to happen.
+    fn assert_not_woken_at(&mut self, due: u64) {
+        self.now = due - 1;
+        self.settle();
+        assert_ne!(self.engine.next_deadline(self.now), Some(due));
     }
 }
 
@@ -67,6 +74,33 @@ fn the_names_of_one_address_delay_a_block_but_once() {
     bench.peer_as(honest, PeerEvent::Response { id: asked[0].1, response });
     bench.settle();
     assert_eq!(bench.tip(), block.header.hash());
+}
+
+/// A header's own time does not make it harder to find: what waits for the clock is bounded, and so is what wakes for it.
+#[test]
+fn announcements_from_far_ahead_leave_nothing_behind() {
+    let mut bench = Bench::new();
+    let mut chain = TestChain::new(&bench.params);
+    let mut low = grow(&mut chain.clone(), OTHER_MINER, vec![]);
+    assert!(bench.feed(&grow(&mut chain, MINER, vec![])).result.is_ok());
+    assert!(bench.feed(&grow(&mut chain, MINER, vec![])).result.is_ok());
+    let mut block = grow(&mut chain, MINER, vec![]);
+    bench.connect_from([192, 0, 2, 1], PEER);
+    bench.claim(PEER, 0);
+    let soon = bench.now + 1_000;
+    low.header.time = soon + bench.params.max_future;
+    rework(&bench.params, &mut low);
+    bench.hear(PEER, announce(&low));
+    let start = bench.now + 3_600_000;
+    let dues: Vec<u64> = (0..=FUTURE_ANNOUNCEMENTS as u64).map(|number| start + number * 60_000).collect();
+    for due in &dues {
+        block.header.time = due + bench.params.max_future;
+        rework(&bench.params, &mut block);
+        bench.hear(PEER, announce(&block));
+    }
+    bench.assert_not_woken_at(soon);
+    bench.peer(PeerEvent::Disconnected);
+    dues.into_iter().for_each(|due| bench.assert_not_woken_at(due));
 }
 
 /// Gossip may bring it to nobody: who ignored an announcement once, as the blocks below were missing, drops its copies.

@@ -151,16 +151,16 @@ impl Engine {
             return Ok(Place::Unwanted);
         }
         let context = self.index.context(&self.snapshot, &parent)?;
-        match check_header_in_context(&header, &context, &self.params, self.now) {
-            Ok(()) => {}
-            Err(ContextFailure::Invalid(error)) => return Ok(Place::Bad(Refusal::from(error).into())),
-            Err(ContextFailure::NotYet { acceptable_at }) => {
-                self.keep_announcement(acceptable_at, hash, peer, announcement);
-                return Ok(Place::Unwanted);
-            }
+        let in_context = check_header_in_context(&header, &context, &self.params, self.now);
+        if let Err(ContextFailure::Invalid(error)) = in_context {
+            return Ok(Place::Bad(Refusal::from(error).into()));
         }
         let record = child_record(&header, &parent);
         if record.work < self.tip.work.max(self.minimum_work) {
+            return Ok(Place::Unwanted);
+        }
+        if let Err(ContextFailure::NotYet { acceptable_at }) = in_context {
+            self.keep_announcement(acceptable_at, hash, peer, announcement);
             return Ok(Place::Unwanted);
         }
         self.peer_has(&peer, record.height, record.work);
@@ -168,8 +168,8 @@ impl Engine {
             self.branches.contains(&parent.hash) || self.snapshot.main_hash(parent.height)? == Some(parent.hash);
         if !complete {
             // Bodies below it are missing: it will be downloaded in its turn.
-            if known.is_none() && self.waiting.len() < WAITING_INPUTS {
-                self.waiting.push_back(Waiting::Headers { peer, records: vec![record], page: false });
+            if known.is_none() {
+                self.keep_header(peer, record);
             }
             return Ok(Place::Unwanted);
         }
@@ -183,11 +183,15 @@ impl Engine {
             return;
         }
         future.insert(hash, (due, peer, announcement.clone()));
-        if future.len() > FUTURE_ANNOUNCEMENTS {
-            let furthest = future.iter().max_by_key(|(_, (due, ..))| *due).map(|(hash, _)| *hash);
-            furthest.map(|hash| future.remove(&hash));
-        }
         self.net.at(due, Timer::Announcement(hash));
+        let future = &mut self.net.relay.future;
+        if future.len() > FUTURE_ANNOUNCEMENTS
+            && let Some((due, hash)) = future.iter().map(|(hash, (due, ..))| (*due, *hash)).max()
+        {
+            future.remove(&hash);
+            // Its time may be years ahead.
+            self.net.not_at(due, Timer::Announcement(hash));
+        }
     }
 
     pub(in crate::engine) fn take_due_announcement(&mut self, hash: BlockHash) -> Result<(), Fault> {
@@ -416,7 +420,7 @@ impl Engine {
             Ok(block) => {
                 let origin = Origin::Peer(building.sender.peer);
                 self.net.relay.building.remove(&hash);
-                self.waiting.push_back(Waiting::Block(origin, block));
+                self.enqueue(origin, Waiting::Block(origin, block));
                 Ok(())
             }
             Err(error) => self.mark_built(hash, error),
@@ -425,12 +429,21 @@ impl Engine {
 
     /// Its transactions are its own and break a rule, so no other body can be right: the block is marked.
     fn mark_built(&mut self, hash: BlockHash, error: BlockError) -> Result<(), Fault> {
-        if let Some(building) = self.net.relay.building.remove(&hash) {
-            let (peer, records) = (building.sender.peer, vec![building.record]);
-            self.waiting.push_back(Waiting::Headers { peer, records, page: false });
+        if let Some(building) = self.net.relay.building.remove(&hash)
+            && self.keep_header(building.sender.peer, building.record)
+        {
             self.waiting.push_back(Waiting::Invalid(hash, error.into()));
         }
         Ok(())
+    }
+
+    /// Has a header stored whose body is not here, unless too much waits for the store already.
+    fn keep_header(&mut self, peer: PeerId, record: HeaderRecord) -> bool {
+        let room = self.waiting.len() < WAITING_INPUTS;
+        if room {
+            self.waiting.push_back(Waiting::Headers { peer, records: vec![record], page: false });
+        }
+        room
     }
 
     /// A request for a block's transactions, or its body, came to nothing.
@@ -461,8 +474,7 @@ impl Engine {
                 return self.build(header, record, announcement, sender, alternatives);
             }
         }
-        let (peer, records) = (building.sender.peer, vec![building.record]);
-        self.waiting.push_back(Waiting::Headers { peer, records, page: false });
+        self.keep_header(building.sender.peer, building.record);
     }
 
     /// A peer is gone, and with it what it announced.
@@ -470,7 +482,10 @@ impl Engine {
         for building in self.net.relay.building.values_mut() {
             building.alternatives.retain(|(sender, _)| sender.peer != *id);
         }
-        self.net.relay.future.retain(|_, (_, peer, _)| peer != id);
+        for (hash, (due, ..)) in self.net.relay.future.extract_if(.., |_, (_, peer, _)| peer == id).collect::<Vec<_>>()
+        {
+            self.net.not_at(due, Timer::Announcement(hash));
+        }
     }
 
     fn judge_message(&mut self, Sender { peer, message }: Sender, disposition: Disposition) {

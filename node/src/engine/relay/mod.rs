@@ -52,6 +52,7 @@ impl Relay {
     /// The clock was set back.
     pub(super) fn set_back(&mut self, by: u64) {
         self.own.values_mut().for_each(|due| *due = due.saturating_sub(by));
+        self.future.values_mut().for_each(|(due, ..)| *due = due.saturating_sub(by));
     }
 
     fn announced(&self, hash: &BlockHash) -> Option<&Announcement> {

@@ -17,7 +17,7 @@ use drystone_core::validation::{BlockError, CheckedBlock, check_header};
 
 use crate::engine::limits::{
     BODIES_BYTES, BODIES_IN_FLIGHT, BODIES_MS, BODIES_PER_REQUEST, BODIES_RATE, BODY_REQUESTS, BODY_WINDOW,
-    BODY_WINDOW_BYTES, LEAST_BODY, REFUSED_REST_MS, STALL_MS, UNAVAILABLE_MS,
+    BODY_WINDOW_BYTES, LEAST_BODY, REFUSALS, REFUSED_REST_MS, STALL_MS, UNAVAILABLE_MS,
 };
 use crate::engine::message::{NetEvent, Origin, Output, PeerId, Reassignment};
 use crate::engine::session::{Peer, Purpose, Task, Timer};
@@ -43,6 +43,8 @@ pub(in crate::engine) struct Pace {
     /// Deadlines missed, one after the other, and until when it is not asked therefore.
     missed: u32,
     rests_until: u64,
+    /// Requests refused, one after the other.
+    refused: u32,
 }
 
 /// A block whose body is awaited.
@@ -203,7 +205,7 @@ impl Slot {
 impl Default for Pace {
     fn default() -> Pace {
         const UNKNOWN: usize = 2;
-        Pace { in_flight: 0, requests: 0, share: UNKNOWN, rate: 0, missed: 0, rests_until: 0 }
+        Pace { in_flight: 0, requests: 0, share: UNKNOWN, rate: 0, missed: 0, rests_until: 0, refused: 0 }
     }
 }
 
@@ -226,7 +228,7 @@ impl Pace {
             self.share = (self.share / 2).max(1);
         }
         self.rate = (3 * self.rate + bytes as u64 * 1000 / took_ms.max(1)) / 4;
-        self.missed = 0;
+        (self.missed, self.refused) = (0, 0);
     }
 
     /// A deadline passed: it rests, for longer each time.
@@ -513,7 +515,7 @@ impl Engine {
     /// A request for bodies came to nothing.
     ///
     /// One that missed its deadline rests, and its bodies may be longer than thought: it is asked for them once more. What else it
-    /// was asked for before it rested is late for the same reason. One that refuses is only busy.
+    /// was asked for before it rested is late for the same reason. One that refuses is only busy, unless it refuses all the time.
     pub(in crate::engine) fn bodies_failed(&mut self, id: PeerId, hashes: &[BlockHash], reason: Reassignment) {
         let refused = reason == Reassignment::Refused;
         let late = reason == Reassignment::Deadline;
@@ -525,6 +527,8 @@ impl Engine {
             peer.pace.in_flight -= hashes.len();
             peer.pace.requests -= 1;
             if refused {
+                peer.pace.refused += 1;
+                failed = peer.pace.refused > REFUSALS;
                 peer.pace.rests_until = now + REFUSED_REST_MS;
             } else if !with_it {
                 peer.pace.missed(now);

@@ -269,6 +269,7 @@ impl Engine {
             self.net.at(rests_until, Timer::Headers);
         }
         self.net.at(self.now, Timer::Headers);
+        self.net.at(self.now, Timer::Bodies);
     }
 
     /// A peer has no more headers to give. Who claimed more than this node knows owes some, and gives up its place.
@@ -299,13 +300,20 @@ impl Engine {
         let after = peer.headers.more.take();
         let phase = std::mem::take(&mut peer.headers.phase);
         match self.judge_page(id, phase, after, headers) {
-            Ok(()) => Ok(()),
+            Ok(()) => {}
             Err(PageFailure::Peer(offence)) => {
                 self.penalise(id, offence);
-                self.consider_all_headers()
+                self.consider_all_headers()?;
             }
-            Err(PageFailure::Ours(fault)) => Err(fault),
+            Err(PageFailure::Ours(fault)) => return Err(fault),
         }
+        // Whoever gives headers no more may be asked for bodies.
+        self.ask_for_bodies()
+    }
+
+    /// A peer is gone, and what it gave is not stored any more: names that come and go would make what waits long.
+    pub(in crate::engine) fn forget_page(&mut self, id: &PeerId) {
+        self.waiting.retain(|waiting| !matches!(waiting, Waiting::Headers { peer, page: true, .. } if peer == id));
     }
 
     /// Checks a page and decides what becomes of it.
