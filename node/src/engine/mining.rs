@@ -132,9 +132,11 @@ impl Mining {
         }
     }
 
+    /// Also where the clock was set back: what is found would be from the future.
     fn is_stale(&self, tip: &HeaderRecord, revision: u64, now: u64) -> bool {
         self.current.as_ref().is_none_or(|current| {
             current.template.header.prev_hash != tip.hash
+                || now < current.built_at
                 || (current.mempool_revision != revision && now >= current.built_at + TEMPLATE_REFRESH_MS)
         })
     }

@@ -282,6 +282,7 @@ impl Engine {
     pub fn handle(&mut self, now: u64, input: Input) -> Result<Vec<Output>, StoreError> {
         if now < self.now {
             self.net.set_back(self.now - now);
+            self.mempool.set_back(self.now - now);
         }
         self.now = now;
         match input {
@@ -597,7 +598,10 @@ impl Engine {
             let reorganised = !returned.is_empty();
             let updated = self.mempool.update(self.now, confirmed, returned, &*self.snapshot)?;
             self.mempool_changed();
-            if reorganised && !updated.queued.is_empty() {
+            if !reorganised {
+                // A block closed their gaps, so others have not heard of them.
+                updated.queued.iter().for_each(|txid| self.put_in_batch(txid));
+            } else if !updated.queued.is_empty() {
                 self.offer_returned_soon();
             }
         }
@@ -652,6 +656,18 @@ impl Engine {
             self.saved_revision = Some(self.mempool_revision);
         }
         update.commit()
+    }
+
+    /// Saves the mempool and empties it, for [`Engine::load_mempool`] to bring it back where the chain is again.
+    fn put_mempool_away(&mut self) -> Result<(), StoreError> {
+        if self.mempool_loaded {
+            let mut update = self.store.begin()?;
+            update.put_mempool(&self.mempool.transactions_for_saving())?;
+            update.commit()?;
+            self.mempool.clear();
+            self.mempool_loaded = false;
+        }
+        Ok(())
     }
 
     fn take_solution(&mut self, epoch: u64, time: u64, nonce: u32) {

@@ -79,6 +79,8 @@ impl Engine {
 
     /// Goes back to the genesis state, from which fork choice walks up again.
     fn return_to_genesis(&mut self) -> Result<(), Fault> {
+        // On the way up payments have nonces and amounts that no account has reached yet.
+        self.put_mempool_away()?;
         self.store.reset_state(&self.params)?;
         self.refresh_snapshot()?;
         self.tip = self.snapshot.tip()?;

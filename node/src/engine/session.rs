@@ -52,6 +52,8 @@ pub(super) struct Peer {
     silent: u32,
     silent_at: u64,
     pub(super) feeler: bool,
+    /// Whether it was only tried at first, and stays because it is on another chain.
+    pub(super) kept: bool,
     /// When it is asked for its status next.
     poll_at: u64,
     /// When its comparison of mempools was last returned.
@@ -356,6 +358,7 @@ impl Engine {
             silent: 0,
             silent_at: 0,
             feeler,
+            kept: false,
             poll_at: 0,
             compared_back: None,
             listed: AccountId(listed),

@@ -1,5 +1,6 @@
 //! The engine as a function: blocks and times in, chain out. Every store is in memory, every clock a number.
 
+mod dialling;
 mod download;
 mod penalties;
 mod reconciliation;
@@ -840,6 +841,38 @@ fn nothing_is_admitted_on_a_state_that_is_being_made_anew() {
     assert!(bench.submit(payment).is_ok());
 }
 
+/// On the way up again payments have nonces that no account has reached: they wait elsewhere.
+#[test]
+fn payments_that_wait_are_there_after_the_state_was_made_anew() {
+    for ended in [false, true] {
+        let disk = Disk::new();
+        let small_updates = || Config { update_bytes: 3_000, ..config() };
+        let mut bench = disk.open_with(small_updates());
+        let mut chain = TestChain::new(&disk.params);
+        let pay = |chain: &TestChain, nonce| chain.pay(1, &SecretKey::dev(4).account(), 1_000_000, nonce);
+        for _ in 0..80 {
+            let payment = pay(&chain, 0);
+            bench.feed(&grow(&mut chain, MINER, vec![payment]));
+        }
+        drop(bench);
+        rot_account(&disk, 2);
+        let mut bench = disk.open_with(small_updates());
+        let payments: Vec<Transaction> = (0..6).map(|nonce| pay(&chain, nonce)).collect();
+        payments.iter().for_each(|payment| assert!(bench.submit(payment.clone()).is_ok()));
+        let payment = chain.pay(2, &SecretKey::dev(4).account(), 1_000_000, 0);
+        assert!(matches!(bench.submit(payment), Err(Refusal::Ours(_))));
+        assert!(bench.engine.is_repairing());
+        if ended {
+            bench.engine.handle(bench.now, Input::Shutdown).expect("store works");
+            drop(bench);
+            bench = disk.open_with(small_updates());
+        }
+        bench.settle();
+        bench.assert_at(&chain);
+        assert!(payments.iter().all(|payment| bench.engine.mempool().contains(&payment.txid())), "{ended}");
+    }
+}
+
 #[test]
 fn every_transaction_of_a_batch_has_a_verdict() {
     let disk = Disk::new();
@@ -870,6 +903,21 @@ fn a_clock_behind_the_chain_mines_nothing() {
     assert!(engine.next_deadline(0).expect("wakes up") <= until);
     let outputs = engine.handle(until, Input::Tick).expect("store works");
     assert!(outputs.iter().any(|output| matches!(output, Output::Mine(_))), "{outputs:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_a_new_template() {
+    let mut bench = Bench::with(Config { reward_to: Some(MINER), threads: 1, ..config() });
+    let mined = |bench: &mut Bench| {
+        let outputs = bench.engine.handle(bench.now, Input::Tick).expect("store works");
+        let time = |output: Output| if let Output::Mine(job) = output { Some(job.header.time) } else { None };
+        outputs.into_iter().find_map(time)
+    };
+    bench.now += 120_000;
+    assert_eq!(mined(&mut bench), Some(bench.now));
+    assert_eq!(mined(&mut bench), None);
+    bench.now -= 60_000;
+    assert_eq!(mined(&mut bench), Some(bench.now));
 }
 
 #[test]

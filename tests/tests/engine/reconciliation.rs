@@ -277,6 +277,50 @@ fn mempools_of_several_pages_become_one_and_every_page_can_be_taken() {
     assert!(passed_on.len() > BATCH_TRANSACTIONS);
 }
 
+/// Of an account a peer takes no more than the account may hand in, so more of it would hide the next one.
+#[test]
+fn the_many_payments_of_one_account_hide_nobody_elses() {
+    let mut bench = Bench::new();
+    let (mut ours, mut theirs) = (TestChain::new(&bench.params), TestChain::new(&bench.params));
+    let count = RECONCILED_IDS as u64 + 100;
+    let mut returned: Vec<Transaction> =
+        (0..count).map(|nonce| ours.pay(0, &SecretKey::dev(3).account(), 1000, nonce)).collect();
+    let others = [1, 2].map(|payer| ours.pay(payer, &SecretKey::dev(3).account(), 1000, 0));
+    returned.extend(others.iter().cloned());
+    assert!(bench.feed(&grow(&mut ours, MINER, returned)).result.is_ok());
+    bench.feed(&grow(&mut theirs, OTHER_MINER, vec![]));
+    assert!(bench.feed(&grow(&mut theirs, OTHER_MINER, vec![])).result.is_ok());
+    assert_eq!(bench.engine.mempool().len() as u64, count + 2);
+    // To each the first page begins anywhere.
+    for peer in (1..=8).map(|number| PeerId([number; 32])) {
+        bench.meet_as(peer);
+        let mut told = Vec::new();
+        for id in (0..3).map(RequestId) {
+            let request = Request::Reconcile(vec![0; 256]);
+            for output in bench.peer_as(peer, PeerEvent::Request { id, request }) {
+                if let Output::Respond { response: Response::Reconcile(ids), .. } = output {
+                    told.extend(ids);
+                }
+            }
+            bench.peer_as(peer, PeerEvent::Sent { id });
+        }
+        assert!(others.iter().all(|payment| told.contains(&id_prefix(&payment.wire_id()))));
+    }
+}
+
+#[test]
+fn a_payment_is_published_when_a_block_closes_its_gap() {
+    let mut bench = Bench::new();
+    bench.meet();
+    let [first, second] = payments(&bench, 2).try_into().expect("two");
+    assert!(bench.submit(second.clone()).is_ok());
+    assert!(published(&bench.wait(BATCH_WINDOW_MS)).is_empty(), "it waits for the first");
+    let mut chain = TestChain::new(&bench.params);
+    let mut outputs = bench.feed(&grow(&mut chain, MINER, vec![first])).outputs;
+    outputs.extend(bench.wait(BATCH_WINDOW_MS));
+    assert_eq!(published(&outputs), [second]);
+}
+
 #[test]
 fn own_transactions_are_published_again_also_where_the_clock_was_set_back() {
     for back in [0, 3_000_000] {

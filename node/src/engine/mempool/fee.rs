@@ -82,6 +82,11 @@ impl Floor {
         saturate(from - fallen).max(limits.relay_fee_rate)
     }
 
+    /// The clock was set back.
+    pub(super) fn set_back(&mut self, by: u64) {
+        self.since = self.since.saturating_sub(by);
+    }
+
     /// Rises one step above `evicted`, if that is higher than where the floor stands.
     pub(super) fn rise_above(&mut self, evicted: FeeRate, now: u64, limits: &Limits) {
         let raised = Amount(evicted.per_1000_bytes().0.saturating_add(limits.relay_fee_rate.0));
@@ -125,7 +130,10 @@ mod tests {
         floor.rise_above(rate(900, 1000), 10_000, &limits);
         let at = |floor: &Floor, now| floor.at(now, &limits).0;
         assert_eq!(at(&floor, 10_000), 1000);
-        assert_eq!(at(&floor, 9_000), 1000, "a clock that goes back changes nothing");
+        assert_eq!(at(&floor, 9_000), 1000, "a clock that goes back makes it no higher");
+        let mut back = floor;
+        back.set_back(1_000);
+        assert_eq!(at(&back, 9_500), 750, "it falls on from there");
         assert_eq!(at(&floor, 10_500), 750);
         assert_eq!(at(&floor, 11_000), 500);
         assert_eq!(at(&floor, 12_000), 250);

@@ -99,6 +99,20 @@ impl Mempool {
         }
     }
 
+    /// Forgets all that waits.
+    pub fn clear(&mut self) {
+        *self = Mempool {
+            floor: self.floor,
+            next_sequence: self.next_sequence,
+            ..Mempool::new(self.limits.clone(), self.reserve)
+        };
+    }
+
+    /// The clock was set back by so many milliseconds.
+    pub fn set_back(&mut self, by: u64) {
+        self.floor.set_back(by);
+    }
+
     /// A waiting transaction, gapped or not.
     pub fn get(&self, txid: &Txid) -> Option<&CheckedTransaction> {
         self.by_txid.get(txid).map(|key| &*self.entries[key].transaction)
@@ -140,6 +154,11 @@ impl Mempool {
         let around = self.entries.range((first, 0)..).chain(self.entries.range(..(first, 0)));
         let queued = around.filter(|(_, entry)| entry.place.is_some());
         queued.map(|((account, _), entry)| (*account, entry.transaction.wire_id()))
+    }
+
+    /// How many transactions an account may hand in.
+    pub fn per_account(&self) -> u64 {
+        self.limits.per_account
     }
 
     /// Whether a transaction waits here, gapped or not, under whatever signature.

@@ -185,7 +185,7 @@ impl Engine {
         self.now + REBROADCAST_MS + self.net.rng.next_u64() % REBROADCAST_MS
     }
 
-    fn put_in_batch(&mut self, txid: &Txid) {
+    pub(in crate::engine) fn put_in_batch(&mut self, txid: &Txid) {
         self.net.relay.batch.push(*txid);
         if !std::mem::replace(&mut self.net.relay.batch_due, true) {
             self.net.at(self.now + BATCH_WINDOW_MS, Timer::Batch);
@@ -220,7 +220,7 @@ impl Engine {
         let due: Vec<Txid> = self.net.relay.own.iter().filter(|(_, due)| **due <= now).map(|(txid, _)| *txid).collect();
         for txid in due {
             self.net.relay.own.remove(&txid);
-            if self.mempool.contains(&txid) {
+            if self.mempool.contains(&txid) || !self.mempool_loaded {
                 self.put_in_batch(&txid);
                 let due = self.rebroadcast_time();
                 self.net.relay.own.insert(txid, due);
@@ -302,7 +302,8 @@ impl Engine {
     }
 
     /// The ids of waiting transactions in the buckets that differ; nothing if the question is not one. Of more than fit, by account
-    /// and nonce, or the asker could not take them, from where its last such page ended.
+    /// and nonce, or the asker could not take them, from where its last such page ended; of an account no more than it may hand in,
+    /// or what a reorganisation gave back of one would hide all others.
     pub(in crate::engine) fn waiting_ids(&mut self, id: &PeerId, theirs: &[u64]) -> Option<Vec<IdPrefix>> {
         if theirs.len() != RECONCILIATION_BUCKETS {
             return None;
@@ -314,7 +315,13 @@ impl Engine {
         let paged = self.net.peers.get_mut(id).filter(|_| ids.len() > RECONCILED_IDS);
         let Some(peer) = paged else { return Some(ids) };
         let by_account = self.mempool.ids_by_account(peer.listed).filter(|(_, id)| differs(id.0[0]));
-        let page: Vec<(AccountId, WireId)> = by_account.take(RECONCILED_IDS).collect();
+        let most = self.mempool.per_account();
+        let mut run = (AccountId([0; 32]), 0);
+        let in_bounds = by_account.filter(|(account, _)| {
+            run = (*account, if run.0 == *account { run.1 + 1 } else { 1 });
+            run.1 <= most
+        });
+        let page: Vec<(AccountId, WireId)> = in_bounds.take(RECONCILED_IDS).collect();
         peer.listed = page.last().map_or(peer.listed, |(account, _)| *account);
         Some(page.iter().map(|(_, id)| id_prefix(id)).collect())
     }
