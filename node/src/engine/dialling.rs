@@ -82,9 +82,10 @@ impl Engine {
     }
 
     /// A peer that was only tried stays if it is on another chain than this node, ahead of it or on a fork: then one of both
-    /// has something to learn. Where no place is free, the outbound peer goes for it that stays for the same reason, or else was
-    /// of use the longest ago, but none that is wanted: so strangers who say such things have one place, however useful they
-    /// make themselves. Its network group does not count: nobody's peer should go because a stranger next door says something.
+    /// has something to learn. The outbound peer goes for it that stays for the same reason and has shown no such chain yet, or
+    /// else, where no place is free, was of use the longest ago, but none that is wanted: so strangers who say such things have
+    /// one place, however useful they make themselves. Its network group does not count: nobody's peer should go because a
+    /// stranger next door says something.
     pub(super) fn keep_trial(&mut self, id: &PeerId) -> Result<bool, Fault> {
         let Some(status) = self.net.peers.get(id).and_then(|peer| peer.status.as_ref()) else { return Ok(false) };
         let (hash, ahead) = (status.hash, status.work > self.tip.work);
@@ -96,11 +97,12 @@ impl Engine {
         }
         let Net { peers, wanted, .. } = &self.net;
         let outbound = peers.iter().filter(|(_, peer)| peer.direction == Direction::Outbound && !peer.feeler);
-        if outbound.clone().count() > OUTBOUND_PEERS {
-            let is_wanted = |peer: &Peer| wanted.iter().any(|(address, _)| *address == peer.address);
-            let others = outbound.filter(|(other, peer)| *other != id && !is_wanted(peer));
-            let least = others.min_by_key(|(id, peer)| (!peer.kept, peer.last_useful, **id)).map(|(id, _)| *id);
-            least.into_iter().for_each(|least| self.drop_peer(least, DisconnectReason::Full));
+        let full = outbound.clone().count() > OUTBOUND_PEERS;
+        let is_wanted = |peer: &Peer| wanted.iter().any(|(address, _)| *address == peer.address);
+        let others = outbound.filter(|(other, peer)| *other != id && !is_wanted(peer));
+        let least = others.min_by_key(|(id, peer)| (!peer.kept, peer.last_useful, **id));
+        if let Some(least) = least.filter(|(_, peer)| full || peer.kept).map(|(id, _)| *id) {
+            self.drop_peer(least, DisconnectReason::Full);
         }
         Ok(true)
     }

@@ -652,9 +652,7 @@ impl Engine {
         let (hash, found) = (status.hash, status.state_root);
         peer.status = Some(status);
         peer.shown = (0, Work::ZERO);
-        if peer.holds(height) {
-            self.net.window.reconsider(&hash, &id);
-        }
+        self.net.window.reconsider(&hash, &id, peer);
         if first && outbound {
             self.net.book.reached(now, address);
             if feeler && !self.keep_trial(&id)? {

@@ -5,7 +5,7 @@ use drystone_core::hash::TxRoot;
 use drystone_core::pow::Work;
 use drystone_node::engine::limits::{
     BODIES_MS, HEADERS_AHEAD, HEADERS_MS, HEADERS_PER_RESPONSE, HEADERS_REST_MS, INDEX_WINDOW, REFUSALS,
-    REFUSED_REST_MS, WAITING_INPUTS,
+    REFUSED_REST_MS, UNAVAILABLE_MS, WAITING_INPUTS,
 };
 use drystone_node::engine::message::{Direction, MessageId, NetEvent, PeerEvent, PeerId, RequestId};
 use drystone_node::engine::wire::{Gossip, PROTOCOL_VERSION, Request, Response, Status, announce};
@@ -381,6 +381,13 @@ fn a_head_whose_only_holder_refuses_all_the_time_is_left_alone() {
         asked = body_requests(bench.settle());
     }
     assert_eq!(refused, REFUSALS + 1);
+    // When it is tried again, one refusal is one.
+    bench.now += UNAVAILABLE_MS;
+    let asked = body_requests(bench.settle());
+    assert!(!asked.is_empty(), "it is asked again");
+    let mut outputs = bench.peer(PeerEvent::Response { id: asked[0].0, response: Response::Refused });
+    outputs.extend(bench.settle());
+    assert_eq!(left_alone(&outputs), 0);
 }
 
 /// To have heard of a block is not to have it.
@@ -446,13 +453,41 @@ fn what_waits_for_a_long_update_does_not_grow_with_what_peers_send() {
     let asked = bench.claim_in_passing(gone, 1);
     let response = Response::Headers(vec![header]);
     bench.peer_as(gone, PeerEvent::Response { id: asked[0].1, response });
-    bench.peer_as(gone, PeerEvent::Disconnected);
+    let mut outputs = bench.peer_as(gone, PeerEvent::Disconnected);
     assert!(bench.engine.is_updating(), "it took longer");
-    bench.settle();
+    outputs.extend(bench.settle());
+    let asked_later = header_requests(outputs);
     bench.assert_at(&heavier);
     assert!(bench.engine.snapshot().header(&header.hash()).expect("reads").is_none());
     let kept = |block: &&Block| bench.engine.snapshot().has_body(&block.header.hash()).expect("reads");
     assert_eq!(siblings.iter().filter(kept).count(), WAITING_INPUTS);
+    assert!(asked_later.iter().any(|(peer, _)| *peer == PEER), "for what found no room");
+}
+
+/// The same header with other ids costs no work.
+#[test]
+fn the_copies_of_a_header_take_one_place_where_blocks_wait_for_an_update() {
+    let mut bench = Bench::new();
+    let (mut ours, mut theirs) = fork(&mut bench, 100, 100);
+    let sibling = grow(&mut ours.clone(), AccountId([100; 32]), vec![]);
+    let withheld = grow(&mut ours, MINER, vec![]);
+    let mut forged = announce(&grow(&mut ours, MINER, vec![]));
+    let asked = bench.hear_claim(PEER, Direction::Inbound, 1);
+    bench.peer(PeerEvent::Response { id: asked[0].1, response: Response::Headers(vec![withheld.header]) });
+    bench.settle();
+    let block = Box::new(checked(&bench.params, &grow(&mut theirs, OTHER_MINER, vec![])));
+    bench.engine.handle(bench.now, Input::Block { origin: Origin::Own, block }).expect("store works");
+    assert!(bench.engine.is_updating());
+    for number in 0..=WAITING_INPUTS as u64 {
+        forged.ids = vec![[number as u8; 6]];
+        let gossip = Gossip::Block(forged.clone());
+        bench.peer(PeerEvent::Gossip { message: MessageId(number), gossip });
+    }
+    let (message, gossip) = (MessageId(1_000), Gossip::Block(announce(&sibling)));
+    bench.peer(PeerEvent::Gossip { message, gossip });
+    assert!(bench.engine.is_updating(), "it took longer");
+    bench.settle();
+    assert!(bench.engine.snapshot().has_body(&sibling.header.hash()).expect("reads"));
 }
 
 /// The answer is of its chain as it was; what it claims now is asked for in its turn.

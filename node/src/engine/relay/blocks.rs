@@ -418,9 +418,12 @@ impl Engine {
         let Some(building) = self.building(&hash, number) else { return Ok(()) };
         match result {
             Ok(block) => {
-                let origin = Origin::Peer(building.sender.peer);
+                let peer = building.sender.peer;
                 self.net.relay.building.remove(&hash);
-                self.enqueue(origin, Waiting::Block(origin, block));
+                if self.waiting.len() >= WAITING_INPUTS {
+                    self.ask_later(peer);
+                }
+                self.enqueue(Origin::Peer(peer), Waiting::Block(Origin::Peer(peer), block));
                 Ok(())
             }
             Err(error) => self.mark_built(hash, error),
@@ -437,13 +440,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Has a header stored whose body is not here, unless too much waits for the store already.
+    /// Has a header stored whose body is not here, once however many announce it, unless too much waits for the store already.
     fn keep_header(&mut self, peer: PeerId, record: HeaderRecord) -> bool {
+        let is_it = |waiting: &Waiting| matches!(waiting, Waiting::Headers { records, .. } if records[..] == [record]);
+        if self.waiting.iter().any(is_it) {
+            return true;
+        }
         let room = self.waiting.len() < WAITING_INPUTS;
         if room {
             self.waiting.push_back(Waiting::Headers { peer, records: vec![record], page: false });
+        } else {
+            self.ask_later(peer);
         }
         room
+    }
+
+    /// A block of a peer found no room: when there is some, the peer is asked for headers, as nobody announces it again.
+    fn ask_later(&mut self, peer: PeerId) {
+        if let Some(peer) = self.net.peers.get_mut(&peer) {
+            peer.headers.has_unknown();
+        }
     }
 
     /// A request for a block's transactions, or its body, came to nothing.

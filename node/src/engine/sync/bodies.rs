@@ -77,10 +77,20 @@ pub(in crate::engine) struct Window {
     head: Option<HeaderRecord>,
     /// The path may not be the best any more.
     stale: bool,
-    /// Heads whose bodies nobody gives: until when they are left alone, and who was asked in vain.
-    unavailable: BTreeMap<BlockHash, (u64, Vec<PeerId>)>,
+    /// Heads whose bodies nobody gives.
+    unavailable: BTreeMap<BlockHash, Unavailable>,
     /// The length of the longest body of late.
     longest: usize,
+}
+
+/// A head whose path nobody gives.
+#[derive(Debug)]
+struct Unavailable {
+    /// Until when it is left alone.
+    until: u64,
+    /// The height of the body that is missing, and who was asked for it in vain.
+    missing: u64,
+    asked: Vec<PeerId>,
 }
 
 impl Window {
@@ -103,7 +113,7 @@ impl Window {
 
     /// The clock was set back.
     pub(in crate::engine) fn set_back(&mut self, by: u64) {
-        self.unavailable.values_mut().for_each(|(until, _)| *until = until.saturating_sub(by));
+        self.unavailable.values_mut().for_each(|left| left.until = left.until.saturating_sub(by));
         for slot in &mut self.path {
             if let SlotState::Asked(since, _) = &mut slot.state {
                 *since = since.saturating_sub(by);
@@ -117,8 +127,8 @@ impl Window {
     }
 
     /// A peer says that its tip is `hash`: where that was left alone, it may give what others did not.
-    pub(in crate::engine) fn reconsider(&mut self, hash: &BlockHash, peer: &PeerId) {
-        if self.unavailable.get(hash).is_some_and(|(_, asked)| !asked.contains(peer)) {
+    pub(in crate::engine) fn reconsider(&mut self, hash: &BlockHash, id: &PeerId, peer: &Peer) {
+        if self.unavailable.get(hash).is_some_and(|left| !left.asked.contains(id) && peer.holds(left.missing)) {
             self.unavailable.remove(hash);
             self.stale = true;
         }
@@ -246,7 +256,7 @@ impl Engine {
     fn find_path(&mut self) -> Result<(), Fault> {
         let now = self.now;
         let left_alone = self.net.window.unavailable.len();
-        self.net.window.unavailable.retain(|_, (until, _)| *until > now);
+        self.net.window.unavailable.retain(|_, left| left.until > now);
         let head = self.net.window.head;
         self.net.window.stale |= self.net.window.unavailable.len() < left_alone;
         // A path that leads to less than the tip has is none.
@@ -416,7 +426,11 @@ impl Engine {
         }
         let missing = slot.hash;
         let asked = std::mem::take(&mut slot.failed);
-        window.unavailable.insert(head, (now + UNAVAILABLE_MS, asked));
+        for id in &asked {
+            // Next time each may be busy for a while again.
+            self.net.peers.get_mut(id).into_iter().for_each(|peer| peer.pace.refused = 0);
+        }
+        window.unavailable.insert(head, Unavailable { until: now + UNAVAILABLE_MS, missing: slot.height, asked });
         window.stale = true;
         self.net.at(now, Timer::Bodies);
         self.net.at(now + UNAVAILABLE_MS, Timer::Bodies);

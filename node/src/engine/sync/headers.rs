@@ -314,6 +314,7 @@ impl Engine {
     /// A peer is gone, and what it gave is not stored any more: names that come and go would make what waits long.
     pub(in crate::engine) fn forget_page(&mut self, id: &PeerId) {
         self.waiting.retain(|waiting| !matches!(waiting, Waiting::Headers { peer, page: true, .. } if peer == id));
+        self.net.at(self.now, Timer::Headers);
     }
 
     /// Checks a page and decides what becomes of it.
@@ -532,6 +533,9 @@ impl Engine {
             }
             self.net.window.extend(&fresh);
             self.was_useful(&id);
+            // A stranger's fork is a chain that this node will follow.
+            let heavier = fresh.last().is_some_and(|last| last.work > self.tip.work);
+            self.net.peers.get_mut(&id).filter(|_| heavier).into_iter().for_each(|peer| peer.kept = false);
         }
         if let Some(peer) = self.net.peers.get_mut(&id).filter(|_| page) {
             let sync = &mut peer.headers;
