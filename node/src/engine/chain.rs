@@ -120,7 +120,7 @@ impl Engine {
 
     /// The tip is best: repair has ended, the saved mempool has its chain, and the submission that waits its answer.
     fn settle(&mut self) -> Result<(), Fault> {
-        if !self.mempool_loaded {
+        if !self.mempool_loaded && self.tip.work >= self.mempool_work {
             self.load_mempool()?;
         }
         self.end_repair();

@@ -187,6 +187,8 @@ pub struct Engine {
     mempool: Mempool,
     /// Whether what the last run saved was taken in; until then nothing else is, and nothing saved over it.
     mempool_loaded: bool,
+    /// The work of the tip that the mempool on disk was saved on: a replay may stop below it for a while.
+    mempool_work: Work,
     /// Counts the changes of the mempool, so that templates know when they are stale.
     mempool_revision: u64,
     /// How often it had changed when it was saved last.
@@ -249,6 +251,7 @@ impl Engine {
             future: BTreeMap::new(),
             mempool: Mempool::new(config.mempool, params.account_reserve),
             mempool_loaded: false,
+            mempool_work: Work::ZERO,
             mempool_revision: 0,
             saved_revision: None,
             saved_book: snapshot.peers()?,
@@ -665,7 +668,7 @@ impl Engine {
             update.put_mempool(&self.mempool.transactions_for_saving())?;
             update.commit()?;
             self.mempool.clear();
-            self.mempool_loaded = false;
+            (self.mempool_loaded, self.mempool_work) = (false, self.tip.work);
         }
         Ok(())
     }

@@ -98,14 +98,14 @@ fn strangers_on_chains_of_their_own_take_one_place() {
 fn who_shows_the_better_chain_keeps_its_place() {
     let mut bench = Bench::new();
     let mut chain = TestChain::new(&bench.params);
-    let better = grow(&mut chain, MINER, vec![]).header;
+    let better = [(); 2].map(|()| grow(&mut chain, MINER, vec![]).header);
     let known = bench.meet_enough();
     let (address, honest) = (bench.until_feeler(), PeerId([101; 32]));
     let asked =
         bench.answer(address, honest, |status| (status.hash, status.work) = (chain.tip().hash, chain.tip().work));
     for output in asked {
         if let Output::Request { id, request: Request::Headers(_), .. } = output {
-            bench.peer_as(honest, PeerEvent::Response { id, response: Response::Headers(vec![better]) });
+            bench.peer_as(honest, PeerEvent::Response { id, response: Response::Headers(better.to_vec()) });
         }
     }
     for stranger in [102, 103].map(|number| PeerId([number; 32])) {

@@ -611,7 +611,11 @@ fn a_rotten_body_ends_the_chain_until_it_is_had_again() {
     let mut chain = TestChain::new(&disk.params);
     let mut blocks: Vec<Block> = (0..2).map(|_| grow(&mut chain, MINER, vec![])).collect();
     let below = chain.clone();
-    blocks.extend((0..4).map(|_| grow(&mut chain, MINER, vec![])));
+    let pay = |chain: &TestChain, nonce| chain.pay(1, &SecretKey::dev(4).account(), 1_000_000, nonce);
+    blocks.extend((0..4).map(|_| {
+        let payment = pay(&chain, 0);
+        grow(&mut chain, MINER, vec![payment])
+    }));
     blocks.iter().for_each(|block| drop(bench.feed(block)));
     drop(bench);
     disk.spoil(|write| {
@@ -620,6 +624,8 @@ fn a_rotten_body_ends_the_chain_until_it_is_had_again() {
     });
     rot_account(&disk, 2);
     let mut bench = disk.open();
+    let waiting: Vec<Transaction> = (0..6).map(|nonce| pay(&chain, nonce)).collect();
+    waiting.iter().for_each(|payment| assert!(bench.submit(payment.clone()).is_ok()));
     let payment = chain.pay(2, &SecretKey::dev(4).account(), 1_000_000, 0);
     assert!(matches!(bench.submit(payment.clone()), Err(Refusal::Ours(_))));
     let outputs = bench.settle();
@@ -627,6 +633,7 @@ fn a_rotten_body_ends_the_chain_until_it_is_had_again() {
     bench.assert_at(&below);
     assert_eq!(bench.feed(&blocks[2]).result, Ok(Accepted::Connected { height: 3 }));
     bench.assert_at(&chain);
+    assert!(waiting.iter().all(|payment| bench.engine.mempool().contains(&payment.txid())));
     assert!(bench.submit(payment).is_ok());
 }
 

@@ -434,6 +434,7 @@ impl Engine {
     fn mark_built(&mut self, hash: BlockHash, error: BlockError) -> Result<(), Fault> {
         if let Some(building) = self.net.relay.building.remove(&hash)
             && self.keep_header(building.sender.peer, building.record)
+            && self.waiting.len() < WAITING_INPUTS
         {
             self.waiting.push_back(Waiting::Invalid(hash, error.into()));
         }
@@ -442,7 +443,7 @@ impl Engine {
 
     /// Has a header stored whose body is not here, once however many announce it, unless too much waits for the store already.
     fn keep_header(&mut self, peer: PeerId, record: HeaderRecord) -> bool {
-        let is_it = |waiting: &Waiting| matches!(waiting, Waiting::Headers { records, .. } if records[..] == [record]);
+        let is_it = |waiting: &Waiting| matches!(waiting, Waiting::Headers { records, page: false, .. } if records[..] == [record]);
         if self.waiting.iter().any(is_it) {
             return true;
         }
