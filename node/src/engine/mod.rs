@@ -664,9 +664,7 @@ impl Engine {
     /// Saves the mempool and empties it, for [`Engine::load_mempool`] to bring it back where the chain is again.
     fn put_mempool_away(&mut self) -> Result<(), StoreError> {
         if self.mempool_loaded {
-            let mut update = self.store.begin()?;
-            update.put_mempool(&self.mempool.transactions_for_saving())?;
-            update.commit()?;
+            self.save()?;
             self.mempool.clear();
             (self.mempool_loaded, self.mempool_work) = (false, self.tip.work);
         }

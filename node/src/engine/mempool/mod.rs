@@ -156,11 +156,6 @@ impl Mempool {
         queued.map(|((account, _), entry)| (*account, entry.transaction.wire_id()))
     }
 
-    /// How many transactions an account may hand in.
-    pub fn per_account(&self) -> u64 {
-        self.limits.per_account
-    }
-
     /// Whether a transaction waits here, gapped or not, under whatever signature.
     pub fn contains(&self, txid: &Txid) -> bool {
         self.by_txid.contains_key(txid)

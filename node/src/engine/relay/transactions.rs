@@ -315,7 +315,7 @@ impl Engine {
         let paged = self.net.peers.get_mut(id).filter(|_| ids.len() > RECONCILED_IDS);
         let Some(peer) = paged else { return Some(ids) };
         let by_account = self.mempool.ids_by_account(peer.listed).filter(|(_, id)| differs(id.0[0]));
-        let most = self.mempool.per_account();
+        let most = self.mempool.limits().per_account;
         let mut run = (AccountId([0; 32]), 0);
         let in_bounds = by_account.filter(|(account, _)| {
             run = (*account, if run.0 == *account { run.1 + 1 } else { 1 });

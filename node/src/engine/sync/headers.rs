@@ -533,11 +533,12 @@ impl Engine {
             }
             self.net.window.extend(&fresh);
             self.was_useful(&id);
-            // A stranger's fork is a chain that this node will follow. One block more is anybody's, passed on.
-            let heavier = page && fresh.len() > 1 && fresh.last().is_some_and(|last| last.work > self.tip.work);
-            self.net.peers.get_mut(&id).filter(|_| heavier).into_iter().for_each(|peer| peer.kept = false);
         }
         if let Some(peer) = self.net.peers.get_mut(&id).filter(|_| page) {
+            // A stranger's fork is a chain that this node will follow. One block more is anybody's, passed on.
+            if is_new && fresh.len() > 1 && fresh.last().is_some_and(|last| last.work > self.tip.work) {
+                peer.kept = false;
+            }
             let sync = &mut peer.headers;
             sync.busy = false;
             if invalid {
