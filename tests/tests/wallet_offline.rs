@@ -1,9 +1,11 @@
 //! Two machines: one has a node, the other has no network at all and signs. What goes between them is a file.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use drystone_core::address::encode_address;
 use drystone_core::key::SecretKey;
@@ -116,4 +118,30 @@ fn a_machine_without_links_signs_and_another_broadcasts() {
     assert_eq!((&here["txid"], &here["block_height"]), (&sent["txid"], &json!(2)));
     let there = run(&mut unlinked(&wallet(offline.path(), &checked)));
     assert_eq!(there.code, Some(6), "{there:?}");
+}
+
+/// A wallet whose words nobody has seen is told to be made again, and a path that is no text costs no words.
+#[test]
+fn who_has_not_seen_the_words_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let password = root.path().join("password");
+    fs::write(&password, "secret").unwrap();
+    let password = password.to_str().unwrap();
+    let new = |keystore: &OsStr| {
+        let mut command = wallet(root.path(), &["--password-file", password, "new"]);
+        command.arg("--keystore").arg(keystore);
+        command
+    };
+
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let unseen = root.path().join("unseen.json");
+    let ended = new(unseen.as_os_str()).stdout(full).stdin(Stdio::null()).output().unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(unseen.exists() && told.contains("nobody has seen the 24 words: remove the keystore"), "{told}");
+
+    let odd = root.path().join(OsStr::from_bytes(b"m\xfcller.json"));
+    let ended = run(&mut new(odd.as_os_str()));
+    assert_eq!((ended.code, odd.exists()), (Some(0), true), "{ended:?}");
+    assert!(ended.stdout.contains("24 "), "{ended:?}");
 }

@@ -57,9 +57,14 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Control characters could move the cursor or hide text on a terminal, and some of the text comes from nodes.
+/// Control characters could move the cursor or hide text on a terminal, marks of direction could turn it round, and some of the text
+/// comes from nodes.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let moves = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().map(|c| if moves(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -85,7 +90,7 @@ mod tests {
 
     #[test]
     fn both_forms_stay_on_their_lines() {
-        let failure = Failure::new(ExitCode::Refused, "node says:\nno\u{1b}[2J", "try\r\nagain");
+        let failure = Failure::new(ExitCode::Refused, "node says:\nno\u{1b}[2J", "try\r\u{202e}again");
         assert_eq!(failure.to_string(), "error: node says: no [2J\nnext: try  again");
         assert_eq!(
             failure.to_json().to_string(),

@@ -15,13 +15,31 @@ const CHECKSUM_BYTES: usize = 32;
 ///
 /// Fails with [`io::ErrorKind::AlreadyExists`], and changes nothing, if anything has that name.
 /// The file is linked into place rather than renamed, because a rename would replace a file that another
-/// process created in the meantime; so the file system must know hard links.
+/// process created in the meantime. Where hard links are unknown, as on memory sticks, an empty file takes the name first.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = write_aside(path, bytes)?;
-    let linked = fs::hard_link(&aside, path);
-    fs::remove_file(&aside)?;
-    linked?;
-    sync_directory(path)
+    // A directory that cannot be opened cannot be flushed: nothing is put there.
+    let placed = File::open(directory_of(path)).and_then(|directory| {
+        match fs::hard_link(&aside, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                OpenOptions::new().write(true).create_new(true).open(path)?;
+                fs::rename(&aside, path).inspect_err(|_| drop(fs::remove_file(path)))?;
+            }
+            linked => {
+                linked?;
+                fs::remove_file(&aside)?;
+            }
+        }
+        Ok(directory)
+    });
+    match placed {
+        Ok(directory) => directory.sync_all(),
+        Err(error) => {
+            // It is gone where the last step failed.
+            let _ = fs::remove_file(&aside);
+            Err(error)
+        }
+    }
 }
 
 /// Writes a file, replacing one of that name. After a crash the old content or the new one is there.
@@ -119,6 +137,15 @@ mod tests {
         let parent = fs::metadata(path.parent().unwrap()).unwrap();
         assert_eq!(parent.permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn create_leaves_nothing_where_it_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::create_dir(&path).unwrap();
+        assert_eq!(create(&path, b"first").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
     }
 
     #[test]

@@ -86,9 +86,10 @@ impl<'a> Headers<'a> {
         self.verified.header_at(height).map(|header| header.hash())
     }
 
-    /// Whether no chain with more work was checked before: on one with less, what is missing may just not have come yet.
-    pub(crate) fn is_heaviest(&self) -> bool {
-        self.tip().work() >= self.best.work()
+    /// The height of a chain with more work that was checked before, if there is one: on one with less, what is missing may just not
+    /// have come yet.
+    pub(crate) fn heavier(&self) -> Option<u64> {
+        (self.tip().work() < self.best.work()).then(|| self.best.height())
     }
 
     /// An account as the node's tip has it, and that tip, checked from genesis.
@@ -123,8 +124,11 @@ impl<'a> Headers<'a> {
         let mut branch = self.branch(client, height)?;
         while branch.tip().height() < height {
             let from = branch.tip().height() + 1;
-            let batch = fetch(client, from, BATCH.min(height - from + 1))?;
-            if batch.first().is_none_or(|first| first.prev_hash != branch.tip().hash()) {
+            let asked = BATCH.min(height - from + 1);
+            let batch = fetch(client, from, asked)?;
+            // One that gives less than was asked has another tip by now, or wants to take for ever.
+            let is_whole = batch.len() as u64 == asked;
+            if !is_whole || batch.first().is_none_or(|first| first.prev_hash != branch.tip().hash()) {
                 return Ok(false);
             }
             branch.extend(&batch, now()).map_err(|error| bad_header(&error))?;
@@ -374,6 +378,10 @@ mod tests {
         let late = mined(test_params(), 35);
         let (_, tip) = Headers::load(&chain, dir.path()).prove(&mut client(&node(&late)), &alice()).unwrap();
         assert_eq!(tip.height(), 35, "a little late is allowed");
+        let mut headers = Headers::load(&chain, dir.path());
+        let proved = crate::nodes::prove(&mut client(&node(&late)), &mut headers, &alice()).unwrap();
+        assert_eq!((proved.heavier, proved.tip.height()), (Some(40), 35));
+        assert!(proved.text().contains("late: this wallet has checked"), "{}", proved.text());
         assert_eq!(*Headers::load(&chain, dir.path()).tip(), best, "and forgets nothing");
     }
 
@@ -432,7 +440,13 @@ mod tests {
                 value[0] = json!("00");
             }
         }
-        let lies: [(&str, Lie); 6] = [
+        fn slow(method: &str, value: &mut Value) {
+            if method == "chain_headers" {
+                value.as_array_mut().unwrap().truncate(1);
+            }
+        }
+        let lies: [(&str, Lie); 7] = [
+            ("chain changed", slow),
             ("another balance", rich),
             ("account proof is false", absent),
             ("chain is false", no_work),

@@ -54,9 +54,20 @@ pub fn main() -> ProcessExit {
     let mut cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => error.exit(),
-        Err(error) => return finish(Err(usage_failure(&error)), wants_json),
+        Err(error) => return finish(Err(usage_failure(&error)), wants_json, ""),
     };
-    finish(run(&mut cli), cli.options.json)
+    let outcome = run(&mut cli);
+    finish(outcome, cli.options.json, unprinted(&cli.command))
+}
+
+/// What to do when all went well and the outcome could not be printed.
+fn unprinted(command: &Command) -> &'static str {
+    match command {
+        Command::New { .. } => {
+            "nobody has seen the 24 words: remove the keystore that was made, and run the command again"
+        }
+        _ => "see what was done with: drystone-wallet balance",
+    }
 }
 
 fn run(cli: &mut Cli) -> Result<Report, Failure> {
@@ -122,7 +133,7 @@ fn usage_failure(error: &clap::Error) -> Failure {
 }
 
 /// Prints the outcome: JSON always on standard output, a failure's text on standard error.
-fn finish(outcome: Result<Report, Failure>, json: bool) -> ProcessExit {
+fn finish(outcome: Result<Report, Failure>, json: bool, unprinted: &str) -> ProcessExit {
     let printed = match &outcome {
         Ok(report) if json => writeln!(io::stdout(), "{}", report.json),
         Ok(report) => writeln!(io::stdout(), "{}", report.text),
@@ -132,8 +143,7 @@ fn finish(outcome: Result<Report, Failure>, json: bool) -> ProcessExit {
     match (outcome, printed) {
         (Err(failure), _) => ProcessExit::from(failure.code as u8),
         (Ok(_), Err(reason)) => {
-            let next = "see what was done with: drystone-wallet balance";
-            let failure = Failure::new(ExitCode::Unexpected, format!("cannot print the outcome: {reason}"), next);
+            let failure = Failure::new(ExitCode::Unexpected, format!("cannot print the outcome: {reason}"), unprinted);
             // Standard error may be gone as well, and then there is nobody to tell.
             let _ = writeln!(io::stderr(), "{failure}");
             ProcessExit::from(ExitCode::Unexpected as u8)

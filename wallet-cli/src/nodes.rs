@@ -16,6 +16,8 @@ pub(crate) struct Proved {
     pub(crate) account: Account,
     /// The tip under which it is proved.
     pub(crate) tip: VerifiedHeader,
+    /// The height of a chain with more work that this wallet has checked before, if there is one.
+    pub(crate) heavier: Option<u64>,
     /// What every node did, in the order in which they were given.
     pub(crate) witnesses: Vec<Witness>,
 }
@@ -70,10 +72,15 @@ impl fmt::Display for Witness {
 }
 
 impl Proved {
-    /// One line for each node, where several were asked.
+    /// A line where more work is known, and one for each node where several were asked.
     pub(crate) fn text(&self) -> String {
+        let late = self.heavier.map(|height| {
+            format!(
+                "\nlate: this wallet has checked a chain with more work, up to height {height}, which no node shows now"
+            )
+        });
         let witnesses = self.witnesses.iter().filter(|_| self.witnesses.len() > 1);
-        witnesses.map(|witness| format!("\n{witness}")).collect()
+        late.into_iter().chain(witnesses.map(|witness| format!("\n{witness}"))).collect()
     }
 
     /// A client of each node whose chain checks out, that with the heaviest first. What only a signature or a proof can back may be
@@ -113,7 +120,8 @@ pub(crate) fn prove(client: &mut Client, headers: &mut Headers<'_>, account: &Ac
     if let [url] = client.urls() {
         let url = url.clone();
         let (account, tip) = headers.prove(client, account)?;
-        return Ok(Proved { account, tip, witnesses: vec![Witness { url, verdict: Verdict::Agrees }] });
+        let witnesses = vec![Witness { url, verdict: Verdict::Agrees }];
+        return Ok(Proved { account, tip, heavier: headers.heavier(), witnesses });
     }
     let urls = client.urls().to_vec();
     let mut answers = Vec::with_capacity(urls.len());
@@ -144,7 +152,7 @@ pub(crate) fn prove(client: &mut Client, headers: &mut Headers<'_>, account: &Ac
     let witnesses = witnesses.map(|(url, verdict)| Witness { url, verdict }).collect();
     let (_, _, theirs) = answers.swap_remove(best)?;
     headers.adopt(theirs)?;
-    Ok(Proved { account: state, tip, witnesses })
+    Ok(Proved { account: state, tip, heavier: headers.heavier(), witnesses })
 }
 
 /// No node can be believed: a false answer weighs more than none.

@@ -18,6 +18,8 @@ use crate::rpc::{Client, RpcError};
 
 /// How often `--wait` asks.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// After so many looks in a row at which no node gave an answer of use, nothing is waited for; a node may start again meanwhile.
+const MAX_FAILED: u32 = 10;
 /// How far back a used nonce is looked for: ten pages of a hundred entries, the newest.
 const MAX_PAGES: u32 = 10;
 /// Entries of one page.
@@ -47,17 +49,27 @@ impl Session<'_, '_> {
     /// Asks until the payment is in a block, and proves that it is; or that another one took its nonce.
     pub(crate) fn wait(&mut self, transaction: &Transaction, deadline: Instant) -> Result<Inclusion, Failure> {
         let txid = transaction.txid();
-        let sent = |failure| after_sending(txid, "was sent", failure);
+        let sent = |failure| after_sending(transaction, "was sent", failure);
+        let mut failed = 0;
         loop {
             let last = Instant::now() + POLL_INTERVAL >= deadline;
-            let told = self.ask(transaction);
+            let mut told = self.ask(transaction);
             // As long as all say that it waits there is nothing to prove; but whoever gives up looks for himself.
-            if last || told.unknown || !told.blocks.is_empty() {
-                self.prove_again().map_err(sent)?;
-                if let Some(inclusion) = self.included(transaction, &told).map_err(sent)? {
+            let looks = last || told.unknown || !told.blocks.is_empty();
+            let failure = if looks { self.prove_again().err() } else { told.failures.pop().filter(|_| !told.waits) };
+            failed = if failure.is_some() { failed + 1 } else { 0 };
+            if let Some(failure) = failure {
+                if last || failed == MAX_FAILED {
+                    return Err(sent(failure));
+                }
+            } else if looks {
+                let included = self.included(transaction, &told).map_err(sent)?;
+                // A block of a chain that was outdone before proves nothing: the node has yet to come after.
+                let is_late = self.proved.heavier.is_some();
+                if let Some(inclusion) = included.filter(|_| !is_late) {
                     return Ok(inclusion);
                 }
-                if self.proved.account.nonce > transaction.body.nonce {
+                if !is_late && self.proved.account.nonce > transaction.body.nonce {
                     match self.spent(transaction.body.nonce) {
                         Some((other, inclusion)) if other.txid() == txid => return Ok(inclusion),
                         Some((other, inclusion)) => return Err(replaced(txid, &other, &inclusion)),
@@ -66,8 +78,6 @@ impl Session<'_, '_> {
                         None => {}
                     }
                 }
-            } else if let Some(failure) = told.failures.into_iter().next().filter(|_| !told.waits) {
-                return Err(sent(failure));
             }
             if last {
                 return Err(still_waits(transaction, told.waits));

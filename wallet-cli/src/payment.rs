@@ -128,20 +128,23 @@ impl<'a, 'b> Session<'a, 'b> {
         check_transfer(transaction, self.proved.account, recipient, &self.proved.tip, &self.chain.params)
     }
 
-    /// An own transaction that waits at a node, whose word is not needed: the id holds for the whole of it, and the proved nonce
-    /// says whether it is in a block.
+    /// An own transaction that waits at a node, whose word is not needed: the id holds for the whole of it, the signature says that
+    /// the account wanted it, and the proved nonce whether it is in a block.
     pub(crate) fn pending(&mut self, txid: Txid) -> Result<Transaction, Failure> {
         let mut failures = Vec::new();
         let mut found = None;
         for node in &mut self.nodes {
             match node.call::<TransactionInfo>("tx_get", [txid]) {
-                Ok(TransactionInfo { raw: Hex(transaction), .. }) if transaction.txid() == txid => {
+                Ok(TransactionInfo { raw: Hex(transaction), .. })
+                    if transaction.txid() == txid && transaction.signed_message(&self.chain.id).verify().is_ok() =>
+                {
                     found = Some(transaction);
                     break;
                 }
+                // An id alone can be made up, of a payment to anybody.
                 Ok(_) => failures.push(Failure::new(
                     ExitCode::BadAnswer,
-                    format!("the node gave another transaction for {txid}"),
+                    format!("the node gave another transaction for {txid}, or one that nobody signed"),
                     "ask another node with --rpc URL",
                 )),
                 Err(error) if error.code() == Some(ErrorCode::NotFound) => failures.push(Failure::new(
@@ -242,11 +245,12 @@ impl<'a, 'b> Session<'a, 'b> {
     /// Hands the payment to every node, so that none can hold it back, after those before it that a node lacks. One that takes it
     /// is enough.
     fn submit(&mut self, transaction: &Transaction) -> Result<(), Failure> {
-        let (own, nonce) = (transaction.txid(), transaction.body.nonce);
-        let mut refusals = Vec::new();
+        let own = transaction.txid();
+        let (mut refusals, mut uncertain) = (Vec::new(), None);
         for node in &mut self.nodes {
             // Should the node refuse one, then it refuses, or holds back, the payment too, and that is said.
-            let mut before = self.waiting.lacked(node.name(), self.proved.account.nonce, nonce);
+            let (proved, nonce) = (self.proved.account.nonce, transaction.body.nonce);
+            let mut before = self.waiting.lacked(node.name(), proved, nonce);
             let gone = before.find_map(|before| match node.call::<Txid>("tx_submit", [Hex(before.clone())]) {
                 Err(gone @ RpcError::Unreachable(_)) => Some(gone),
                 _ => None,
@@ -260,13 +264,29 @@ impl<'a, 'b> Session<'a, 'b> {
                 Ok(theirs) if theirs == own => {}
                 Ok(theirs) => {
                     let failure = Failure::new(ExitCode::BadAnswer, format!("the node calls it {theirs}"), "");
-                    refusals.push((node.name().to_owned(), after_sending(own, "may have been sent", failure)));
+                    let failure = after_sending(transaction, "may have been sent", failure);
+                    uncertain.get_or_insert_with(|| failure.clone());
+                    refusals.push((node.name().to_owned(), failure));
                 }
-                Err(error) => refusals.push((node.name().to_owned(), refusal(own, nonce, error))),
+                Err(error) => {
+                    let failure = refusal(transaction, error);
+                    if failure.code != ExitCode::Refused {
+                        uncertain.get_or_insert_with(|| failure.clone());
+                    }
+                    refusals.push((node.name().to_owned(), failure));
+                }
             }
         }
         if refusals.len() == self.nodes.len() {
-            return Err(weightiest(refusals.into_iter().map(|(_, failure)| failure).collect()));
+            let weightiest = weightiest(refusals.into_iter().map(|(_, failure)| failure).collect());
+            // Where one node may have it, the others' refusals are not the end of it.
+            return Err(match uncertain {
+                Some(failure) if weightiest.code == ExitCode::Refused => {
+                    let message = format!("{}; and {}", failure.message, weightiest.message);
+                    Failure { message, ..failure }
+                }
+                _ => weightiest,
+            });
         }
         self.notes.extend(refusals.iter().map(|(url, failure)| format!("not taken: {url}: {}", failure.message)));
         Ok(())
@@ -305,6 +325,7 @@ impl<'a, 'b> Session<'a, 'b> {
             "chain": self.chain.params.name,
             "chain_id": self.chain.id,
             "block": block,
+            "heavier_height": self.proved.heavier,
             "nodes": self.proved.json(),
             "notes": self.notes,
         });
@@ -324,7 +345,8 @@ fn weightiest(failures: Vec<Failure>) -> Failure {
 }
 
 /// What it means that a node did not take a payment. It has it now, whatever it says.
-fn refusal(txid: Txid, nonce: u64, error: RpcError) -> Failure {
+fn refusal(transaction: &Transaction, error: RpcError) -> Failure {
+    let (txid, nonce) = (transaction.txid(), transaction.body.nonce);
     let advice = match error.code() {
         Some(ErrorCode::FeeTooLow) => Some("leave out --fee to pay what the node asks, or sign again with more"),
         Some(ErrorCode::ReplacementTooCheap) => Some("name more with --fee STONES"),
@@ -336,16 +358,20 @@ fn refusal(txid: Txid, nonce: u64, error: RpcError) -> Failure {
             next: advice.map_or(failure.next, str::to_owned),
             ..failure
         },
-        failure => after_sending(txid, "may have been sent", failure),
+        failure => after_sending(transaction, "may have been sent", failure),
     }
 }
 
 /// A failure after the payment left: what became of it is not known, and paying again could pay twice.
-pub(crate) fn after_sending(txid: Txid, how: &str, failure: Failure) -> Failure {
+pub(crate) fn after_sending(transaction: &Transaction, how: &str, failure: Failure) -> Failure {
+    let (txid, nonce) = (transaction.txid(), transaction.body.nonce);
     Failure::new(
         failure.code,
         format!("payment {txid} {how}, but: {}", failure.message),
-        "look whether the nonce moved before you pay again: drystone-wallet --json balance",
+        format_args!(
+            "look for it with: drystone-wallet history; to pay again, drystone-wallet sign --nonce {nonce}, \
+             so that only one can be made"
+        ),
     )
 }
 

@@ -9,7 +9,8 @@ use drystone_core::api::{ErrorCode, ErrorData, NodeInfo};
 use drystone_core::hash::BlockHash;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 use thiserror::Error;
 use ureq::Agent;
 use ureq::http::{StatusCode, Uri};
@@ -22,6 +23,8 @@ pub(crate) const NO_PARAMS: [(); 0] = [];
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8645";
 /// The longest answer that is read: a block of 16 MiB in hex does not fit, one of the main chain's 2 MiB does.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
+/// Characters that are read of what a node says of an error.
+const MAX_WORDS: usize = 500;
 /// A node that does not even accept a connection in this time is passed over.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest wait for one answer.
@@ -92,21 +95,27 @@ impl From<RpcError> for Failure {
     fn from(error: RpcError) -> Failure {
         let code = match (&error, error.code()) {
             (RpcError::Unreachable(_), _) => ExitCode::Unreachable,
-            (_, Some(reason)) => exit_code(reason),
-            (RpcError::Malformed { .. } | RpcError::Refused { .. }, None) => ExitCode::BadAnswer,
+            (RpcError::Refused { method, .. }, Some(reason)) => exit_code(method, reason),
+            (RpcError::Malformed { .. } | RpcError::Refused { .. }, _) => ExitCode::BadAnswer,
         };
         let next = match &error {
             RpcError::Unreachable(_) => "start a node with: drystone-node dev, or name one with --rpc URL",
-            RpcError::Refused { error: ErrorObject { data: Some(data), .. }, .. } => &data.next,
+            // Not the wallet's advice: a node could name any command.
+            RpcError::Refused { error: ErrorObject { data: Some(data), .. }, .. } => {
+                return Failure::new(code, &error, format_args!("the node advises: {}", data.next));
+            }
             RpcError::Malformed { .. } | RpcError::Refused { .. } => "ask another node with --rpc URL",
         };
         Failure::new(code, &error, next)
     }
 }
 
-/// What a node's refusal means to whoever called the wallet.
-fn exit_code(reason: ErrorCode) -> ExitCode {
+/// What a node's refusal means to whoever called the wallet: only that of a payment is one.
+fn exit_code(method: &str, reason: ErrorCode) -> ExitCode {
     match reason {
+        ErrorCode::NodeFailure | ErrorCode::TimedOut | ErrorCode::Stopping => ExitCode::Unreachable,
+        ErrorCode::Busy if method != "tx_submit" => ExitCode::Unreachable,
+        _ if method != "tx_submit" => ExitCode::BadAnswer,
         ErrorCode::InvalidTransaction
         | ErrorCode::NonceUsed
         | ErrorCode::NonceTooFar
@@ -116,7 +125,6 @@ fn exit_code(reason: ErrorCode) -> ExitCode {
         | ErrorCode::ReplacementTooCheap
         | ErrorCode::MempoolFull
         | ErrorCode::Busy => ExitCode::Refused,
-        ErrorCode::NodeFailure | ErrorCode::TimedOut | ErrorCode::Stopping => ExitCode::Unreachable,
         _ => ExitCode::BadAnswer,
     }
 }
@@ -230,21 +238,29 @@ impl Client {
 
 /// Reads a reply: our id, and either a result of the right shape or the node's refusal.
 fn result_of<T: DeserializeOwned>(answer: &[u8], url: &str, method: &'static str) -> Result<T, RpcError> {
-    let malformed = |what: String| RpcError::Malformed { url: url.to_owned(), method, what };
-    let mut reply: Map<String, Value> =
-        serde_json::from_slice(answer).map_err(|error| malformed(format!("not a JSON object: {error}")))?;
-    match reply.remove("error") {
-        None | Some(Value::Null) => {}
-        Some(error) => {
-            let error = serde_json::from_value(error).map_err(|error| malformed(error.to_string()))?;
-            return Err(RpcError::Refused { method, error });
-        }
+    let cut = |text: &str| text.chars().take(MAX_WORDS).collect::<String>();
+    let malformed = |what: String| RpcError::Malformed { url: url.to_owned(), method, what: cut(&what) };
+    let reply: Reply<'_> =
+        serde_json::from_slice(answer).map_err(|error| malformed(format!("not a JSON-RPC reply: {error}")))?;
+    if let Some(ErrorObject { code, message, data }) = reply.error {
+        let data = data.map(|ErrorData { name, next }| ErrorData { name, next: cut(&next) });
+        let error = ErrorObject { code, message: cut(&message), data };
+        return Err(RpcError::Refused { method, error });
     }
-    if reply.get("id") != Some(&json!(1)) {
+    if reply.id != Some(1) {
         return Err(malformed("it answers another request".into()));
     }
-    let result = reply.remove("result").ok_or_else(|| malformed("neither result nor error".into()))?;
-    serde_json::from_value(result).map_err(|error| malformed(error.to_string()))
+    // Whether nothing is a result, its type says.
+    serde_json::from_str(reply.result.map_or("null", RawValue::get)).map_err(|error| malformed(error.to_string()))
+}
+
+/// A reply whose result is not read yet: as a tree of values a hostile one would take a hundred times its length of memory.
+#[derive(Deserialize)]
+struct Reply<'a> {
+    id: Option<u64>,
+    error: Option<ErrorObject>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
 }
 
 /// The URL to post to, from `host:port`, `http://host:port` or the whole.
@@ -326,7 +342,23 @@ mod tests {
         let failure = Failure::from(error);
         assert_eq!(failure.code, ExitCode::Refused);
         assert!(failure.message.contains("too little"), "{failure}");
-        assert_eq!(failure.next, "the node's advice");
+        assert_eq!(failure.next, "the node advises: the node's advice");
+        // Whatever another method is refused with, no payment is.
+        let error = client(&[&node.url]).call::<u64>("tx_get", ["00"]).unwrap_err();
+        assert_eq!(code_of(error), ExitCode::BadAnswer);
+    }
+
+    /// What a node says is cut, and a reply is not read into more than its own length before it is known to be of use.
+    #[test]
+    fn long_words_are_cut() {
+        let long = "x".repeat(1 << 20);
+        let said = long.clone();
+        let node = FakeNode::start(move |_, _| Err((ErrorCode::FeeTooLow, said.clone())));
+        let failure = Failure::from(client(&[&node.url]).call::<u64>("tx_submit", ["00"]).unwrap_err());
+        assert!(failure.message.len() < 1_000, "{}", failure.message.len());
+        let node = FakeNode::start(move |_, _| Ok(json!(long)));
+        let failure = Failure::from(client(&[&node.url]).call::<u64>("any", NO_PARAMS).unwrap_err());
+        assert!(failure.message.len() < 1_000, "{}", failure.message.len());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::account;
 use crate::chain::Chain;
 use crate::error::Failure;
 use crate::files;
+use crate::headers::Headers;
 use crate::rpc::{Client, RpcError};
 
 /// Payments that are remembered of an account, the newest.
@@ -89,13 +90,15 @@ impl Memory {
     }
 
     /// What became of the payments that `confirmed`, all those of the checked chain up to `tip`, do not have in the block where they
-    /// were: the newest first, and `limit` of them at most, because a node is asked for each. Also how many more there are.
+    /// were: the newest first, and `limit` of them at most, because a node is asked for each. Also how many more there are. Where
+    /// that block still stands nothing was taken away: one of two lists is false, and a receipt says which.
     ///
     /// # Errors
     /// If a node does not answer.
     pub(crate) fn marks(
         &self,
         client: &mut Client,
+        headers: &Headers<'_>,
         address: &str,
         confirmed: &[Seen],
         waiting: &[TransactionFields],
@@ -103,7 +106,9 @@ impl Memory {
     ) -> Result<(Vec<Mark>, usize), Failure> {
         let now: BTreeMap<Txid, &Seen> = confirmed.iter().map(|seen| (seen.transaction.txid, seen)).collect();
         let moved = |seen: &&Seen| now.get(&seen.transaction.txid).is_none_or(|now| now.block_hash != seen.block_hash);
-        let displaced: Vec<&Seen> = self.kept.payments.iter().rev().filter(moved).collect();
+        let stands = |seen: &&Seen| headers.contains(seen.height, seen.block_hash);
+        let displaced: Vec<&Seen> =
+            self.kept.payments.iter().rev().filter(moved).filter(|seen| !stands(seen)).collect();
         let mut marks = Vec::new();
         for seen in displaced.iter().take(limit) {
             let (txid, nonce, paid) = (seen.transaction.txid, seen.transaction.nonce, seen.transaction.from == address);
@@ -320,6 +325,31 @@ mod tests {
         let again = look(&theirs, dir.path(), 20);
         let told = again.json["reorganised"].as_array().unwrap().iter().filter(|mark| mark["now"] == "moved").count();
         assert_eq!((told, fates(&look(&theirs, dir.path(), 20))), (2, vec![(json!(received), json!("gone"))]));
+    }
+
+    /// What one node listed in a block and another does not, of a block that stands, no reorganisation took away.
+    #[test]
+    fn a_list_that_differs_about_a_block_that_stands_marks_nothing() {
+        let (mut ledger, dir) = (start(), tempfile::tempdir().unwrap());
+        pay(&mut ledger, 2, 0, 9_000_000, 0);
+        ledger.mine(1, 1);
+        let ledger = Arc::new(Mutex::new(ledger));
+        let liar = crate::testing::node_with(&ledger, |method, value| {
+            if method == "account_history" {
+                value["entries"][0]["transaction"]["txid"] = json!(Txid([7; 32]));
+            }
+        });
+        let genesis = dir.path().join("genesis.json");
+        fs::write(&genesis, ledger.lock().unwrap().chain.params.to_json()).unwrap();
+        let (flags, address) = (
+            format!("--genesis {} history", genesis.display()),
+            account::address(&dev(0), &ledger.lock().unwrap().chain),
+        );
+        for _ in 0..2 {
+            let told = history::run(&command(&liar, dir.path(), &flags).options, Some(&address), 20).unwrap();
+            assert_eq!(fates(&told), [], "{}", told.text);
+            assert_eq!(fates(&look(&ledger.lock().unwrap(), dir.path(), 20)), []);
+        }
     }
 
     /// A node that lags behind what was checked before has not reorganised anything.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use drystone_core::address::encode_address;
-use drystone_core::api::{AccountInfo, Hex, MempoolEntry, MempoolPage, TransactionInfo};
+use drystone_core::api::{AccountInfo, Hex, MempoolEntry, MempoolPage, TransactionFields, TransactionInfo};
 use drystone_core::hash::Txid;
 use drystone_core::key::AccountId;
 use drystone_core::transaction::Transaction;
@@ -130,8 +130,20 @@ fn signed(node: &mut Client, txid: Txid, account: &AccountId, chain: &Chain) -> 
     Ok((own && transaction.signed_message(&chain.id).verify().is_ok()).then_some(transaction))
 }
 
+/// What the node lists of the account's transactions that wait, as far as it shows that the account signed them, and as they were
+/// signed: what else it says of them could stand for anything.
+pub(crate) fn shown(client: &mut Client, account: &AccountId, chain: &Chain) -> Result<Vec<MempoolEntry>, RpcError> {
+    let mut shown = Vec::new();
+    for entry in listed(client, account, chain)? {
+        if let Some(signed) = signed(client, entry.transaction.txid, account, chain)? {
+            shown.push(MempoolEntry { transaction: TransactionFields::new(&chain.params, &signed), ..entry });
+        }
+    }
+    Ok(shown)
+}
+
 /// What the node lists of the account's transactions that wait.
-pub(crate) fn listed(client: &mut Client, account: &AccountId, chain: &Chain) -> Result<Vec<MempoolEntry>, RpcError> {
+fn listed(client: &mut Client, account: &AccountId, chain: &Chain) -> Result<Vec<MempoolEntry>, RpcError> {
     // The list is by account and nonce, and a cursor names what came before.
     let mut before = *account;
     for byte in before.0.iter_mut().rev() {
@@ -144,7 +156,10 @@ pub(crate) fn listed(client: &mut Client, account: &AccountId, chain: &Chain) ->
     let cursor = format!("{}/{}", encode_address(&chain.params.address_prefix, &before), u64::MAX);
     let page: MempoolPage = client.call("mempool_list", (cursor, PAGE))?;
     let address = account::address(account, chain);
-    let own = page.transactions.into_iter().take(PAGE as usize).take_while(|entry| entry.transaction.from == address);
-    // What is no address would be printed as it is.
-    Ok(own.filter(|entry| account::parse(&entry.transaction.to, chain).is_ok()).collect())
+    Ok(page
+        .transactions
+        .into_iter()
+        .take(PAGE as usize)
+        .take_while(|entry| entry.transaction.from == address)
+        .collect())
 }

@@ -45,6 +45,7 @@ pub(crate) fn run(options: &Options, address: Option<&str>) -> Result<Report, Fa
         "time": tip.header().time,
         "work": tip.work(),
         "verified": "account proof under the state root of a header chain checked from genesis (work, difficulty, time)",
+        "heavier_height": proved.heavier,
         "nodes": proved.json(),
         "not_verified": "that no node elsewhere has a chain with more work",
     });

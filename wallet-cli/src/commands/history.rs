@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use drystone_core::amount::Amount;
-use drystone_core::api::{AccountEvent, AccountHistory, AccountRole, MempoolEntry};
+use drystone_core::api::{AccountEvent, AccountHistory, AccountRole, MempoolEntry, TransactionFields};
 use drystone_core::key::AccountId;
 use serde_json::{Value, json};
 
@@ -58,17 +58,20 @@ pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Res
             return Err(false_list(format!("it comes to {last} stones, and {balance} are proved")));
         }
         let paid = lines.iter().filter(|line| matches!(line.event.role, AccountRole::Paid | AccountRole::PaidItself));
-        let paid = paid.count() as u64;
-        if paid != proved.account.nonce {
-            return Err(false_list(format!("it has {paid} payments, and {} are proved", proved.account.nonce)));
+        let paid: Vec<&TransactionFields> = paid.filter_map(|line| line.event.transaction.as_ref()).collect();
+        if paid.len() as u64 != proved.account.nonce {
+            return Err(false_list(format!("it has {} payments, and {} are proved", paid.len(), proved.account.nonce)));
         }
-        let waiting = waiting::listed(&mut client, &account, &chain)?;
+        if let Some((nonce, _)) = (0..).zip(&paid).find(|(nonce, paid)| *nonce != paid.nonce) {
+            return Err(false_list(format!("its payments are not in the order of their nonces, from {nonce} on")));
+        }
+        let waiting = waiting::shown(&mut client, &account, &chain)?;
         let mut reorganised = (Vec::new(), 0);
-        if headers.is_heaviest() {
+        if headers.heavier().is_none() {
             let confirmed = seen::payments(lines.iter().map(|line| &line.event));
             let waiting: Vec<_> = waiting.iter().map(|entry| entry.transaction.clone()).collect();
             let memory = Memory::load(&chain, &account, &directory, headers.hash_at(1));
-            reorganised = memory.marks(&mut client, &address, &confirmed, &waiting, limit)?;
+            reorganised = memory.marks(&mut client, &headers, &address, &confirmed, &waiting, limit)?;
             // What was not told stays as it was, to be told.
             if reorganised.1 == 0 {
                 memory.keep(confirmed, &reorganised.0, proved.tip.height());
@@ -92,6 +95,9 @@ fn entries(client: &mut Client, address: &str, proved: &nodes::Proved) -> Result
         let page: AccountHistory = client.call("account_history", (address, &cursor, PAGE))?;
         if page.hash != proved.tip.hash() {
             return Ok(None);
+        }
+        if page.entries.len() as u64 > PAGE {
+            return Err(false_list(format!("a page has {} entries, not {PAGE}", page.entries.len())));
         }
         all.extend(page.entries);
         if page.next.is_none() {
@@ -225,6 +231,7 @@ fn report(
         "waiting": waiting,
         "entries": entries,
         "older": lines.len().saturating_sub(limit),
+        "heavier_height": proved.heavier,
         "nodes": proved.json(),
         "verified": "the entries add up to balance and nonce, which are proved under a header chain checked from genesis",
         "not_verified": "who paid, and entries that cancel each other out",
@@ -321,7 +328,13 @@ mod tests {
     #[test]
     fn a_list_that_lacks_an_entry_or_has_another_amount_is_refused() {
         let (ledger, dir) = busy();
-        let change: [fn(&mut Value); 8] = [
+        let change: [fn(&mut Value); 10] = [
+            |value| {
+                let entries = value["entries"].as_array_mut().unwrap();
+                let more = vec![entries[0].clone(); PAGE as usize];
+                entries.extend(more);
+            },
+            |value| value["entries"][1]["transaction"]["nonce"] = json!(7),
             |value| {
                 let entry = &mut value["entries"][0];
                 (entry["transaction"], entry["reward"]) = (Value::Null, json!("77000000"));

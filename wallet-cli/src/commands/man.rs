@@ -41,7 +41,7 @@ pub(crate) fn run(directory: Option<&Path>) -> Result<Report, Failure> {
         directory.display(),
         directory.join("drystone-wallet.1").display()
     );
-    Ok(Report { json: json!({ "directory": directory, "pages": names }), text })
+    Ok(Report { json: json!({ "directory": directory.display().to_string(), "pages": names }), text })
 }
 
 fn render(page: &Man) -> String {

@@ -31,8 +31,6 @@ pub(crate) fn run(options: &Options, accounts: u32) -> Result<Report, Failure> {
         Failure::new(ExitCode::Unexpected, format!("the system gives no randomness: {error}"), "run the command again")
     })?;
     let contents = Contents { entropy, accounts };
-    keystore::create(&path, &contents, &password, Cost::DEFAULT)?;
-
     let words = mnemonic::words(&contents.entropy);
     let (lines, list) = listed(&contents, &chain);
     let mut text = format!("keystore: {}\n{lines}\n{WARNING}\n", path.display());
@@ -42,12 +40,14 @@ pub(crate) fn run(options: &Options, accounts: u32) -> Result<Report, Failure> {
     }
     text += &format!("\n\nnext: drystone-wallet --keystore {} balance", path.display());
     let json = json!({
-        "keystore": path,
+        "keystore": path.display().to_string(),
         "chain": chain.params.name,
         "chain_id": chain.id,
         "accounts": list,
         "mnemonic": *words,
     });
+    // Last: no keystore is left whose words could not be shown.
+    keystore::create(&path, &contents, &password, Cost::DEFAULT)?;
     Ok(Report { text, json })
 }
 

@@ -141,4 +141,26 @@ mod tests {
         let failure = replace(&liar, dir.path(), &format!("--dev 0 cancel {}", Txid([1; 32]))).unwrap_err();
         assert_eq!(failure.code, ExitCode::BadAnswer);
     }
+
+    /// Whoever makes up a payment to himself has its id, and lists it, but not the signature.
+    #[test]
+    fn a_payment_that_the_account_did_not_sign_is_neither_shown_nor_signed() {
+        let ledger = Ledger::shared(dev_params());
+        let (victim, thief) = (SecretKey::dev(0), SecretKey::dev(3));
+        let (from, to) = (victim.account(), thief.account());
+        let (amount, fee, memo) = (Amount(777_700_000_000), Amount(160), Memo::default());
+        let body = TransactionBody { from, to, amount, fee, nonce: 0, memo };
+        let forged = body.sign(&ledger.lock().unwrap().chain.id, &thief);
+        let txid = forged.txid();
+        ledger.lock().unwrap().mempool.push(forged);
+        let (node, dir) = (node(&ledger), tempfile::tempdir().unwrap());
+        for command in ["bump", "cancel"] {
+            let failure = replace(&node, dir.path(), &format!("--dev 0 {command} {txid}")).unwrap_err();
+            assert_eq!(failure.code, ExitCode::BadAnswer, "{failure}");
+        }
+        assert_eq!(ledger.lock().unwrap().mempool.len(), 1, "nothing was signed");
+        let history = command(&node, dir.path(), "--dev 0 history");
+        let report = crate::commands::history::run(&history.options, None, 20).unwrap();
+        assert_eq!(report.json["waiting"], json!([]), "{}", report.text);
+    }
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options, restore: &Restore) -> Result<Report, Failur
         path = path.display()
     );
     let json = json!({
-        "keystore": path,
+        "keystore": path.display().to_string(),
         "chain": chain.params.name,
         "chain_id": chain.id,
         "accounts": list,

@@ -321,7 +321,7 @@ mod tests {
         assert!(report.text.contains(&format!("ignored: {}/rpc does not say what waits", mute.url)), "{}", report.text);
         assert!(report.text.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", report.text);
         let failure = pay_at(&[&mute], dir.path(), &format!("{} 1", bob())).unwrap_err();
-        assert_eq!(failure.code, ExitCode::Refused, "{failure}");
+        assert_eq!(failure.code, ExitCode::Unreachable, "{failure}");
     }
 
     #[test]
@@ -335,6 +335,43 @@ mod tests {
         let report = pay_at(&[&refusing, &node(&ledgers[1])], dir.path(), &format!("{} 1", bob())).unwrap();
         assert!(report.text.contains(&format!("not taken: {}/rpc", refusing.url)), "{}", report.text);
         assert_eq!((nonces(&ledgers[1]), &report.json["nodes"][0]["verdict"]), (vec![0], &json!("agrees")));
+    }
+
+    /// Where one may have it and says nothing, the other's refusal is no reason to pay again.
+    #[test]
+    fn a_refusal_does_not_hide_what_may_have_been_sent() {
+        for answers in [[ErrorCode::TimedOut, ErrorCode::MempoolFull], [ErrorCode::MempoolFull, ErrorCode::TimedOut]] {
+            let (ledgers, dir) = (apart(2), setup().1);
+            let nodes = [0, 1].map(|index: usize| {
+                let (ledger, code) = (Arc::clone(&ledgers[index]), answers[index]);
+                FakeNode::start(move |method, params| match method {
+                    "tx_submit" => Err((code, "no".into())),
+                    _ => ledger.lock().unwrap().answer(method, params),
+                })
+            });
+            let failure = pay_at(&nodes.each_ref(), dir.path(), &format!("{} 1", bob())).unwrap_err();
+            assert_eq!(failure.code, ExitCode::Unreachable, "{failure}");
+            assert!(
+                failure.message.contains("may have been sent, but") && failure.message.contains("-32017"),
+                "{failure}"
+            );
+        }
+    }
+
+    /// A node that says once that it is busy is asked again.
+    #[test]
+    fn waiting_outlasts_a_busy_node() {
+        let (ledger, dir) = setup();
+        let (miner, asked) = (Arc::clone(&ledger), AtomicBool::new(false));
+        let node = FakeNode::start(move |method, params| match method {
+            "tx_get" if !asked.swap(true, Ordering::Relaxed) => {
+                miner.lock().unwrap().mine(1, 1);
+                Err((ErrorCode::Busy, "later".into()))
+            }
+            _ => miner.lock().unwrap().answer(method, params),
+        });
+        let report = pay(&node, dir.path(), &format!("{} 5 --wait --timeout 60", bob())).unwrap();
+        assert_eq!(report.json["block"]["height"], json!(3));
     }
 
     #[test]
@@ -461,9 +498,10 @@ mod tests {
     #[test]
     fn the_nodes_refusal_is_passed_on() {
         for (code, exit, next) in [
-            (ErrorCode::MempoolFull, ExitCode::Refused, "the node's advice"),
+            (ErrorCode::MempoolFull, ExitCode::Refused, "the node advises: the node's advice"),
+            (ErrorCode::Busy, ExitCode::Refused, "the node advises: the node's advice"),
             (ErrorCode::FeeTooLow, ExitCode::Refused, "leave out --fee"),
-            (ErrorCode::TimedOut, ExitCode::Unreachable, "before you pay again"),
+            (ErrorCode::TimedOut, ExitCode::Unreachable, "to pay again, drystone-wallet sign --nonce 0"),
         ] {
             let (ledger, dir) = setup();
             let refusing = FakeNode::start(move |method, params| {
