@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use drystone_core::miner::Kernel;
 use drystone_node::engine::message::PeerId;
 
+use crate::config::MAX_THREADS;
 use crate::logging::Level;
 
 /// A Drystone node: holds the ledger, mines it, and answers for it.
@@ -80,7 +81,7 @@ pub(crate) struct NodeOptions {
     pub(crate) mine: Option<String>,
 
     /// How many threads mine [default: one for each core; in dev 1].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_THREADS)))]
     pub(crate) threads: Option<u16>,
 
     /// How to hash when mining [default: as is fastest on this processor].
@@ -140,10 +141,10 @@ pub(crate) struct VerifyOptions {
 #[derive(Debug, Args)]
 pub(crate) struct RunningNode {
     /// The node's data directory [default: the only one in ~/.drystone with a running node].
-    #[arg(long, value_name = "DIR", env = "DRYSTONE_DATA_DIR", conflicts_with = "rpc")]
+    #[arg(long, value_name = "DIR", env = "DRYSTONE_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Where the node answers [default: what it wrote to node.json in its data directory].
+    /// Where the node answers, whatever the data directory [default: what it wrote to node.json there].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) rpc: Option<SocketAddr>,
 }
@@ -231,7 +232,7 @@ pub(crate) struct BenchMinerOptions {
     pub(crate) seconds: f64,
 
     /// Measure on so many threads alone [default: 1, 2, 4 and so on, and one for each core].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_THREADS)))]
     pub(crate) threads: Option<u16>,
 
     /// Take the first difficulty of this genesis file, and ask no node [default: the difficulty of the node's tip; where
@@ -417,8 +418,6 @@ mod tests {
             "n genesis show other",
             "n genesis new",
             "n genesis new --name x --interval soon",
-            "n status --rpc 127.0.0.1:1 --data-dir d",
-            "n peers --rpc 127.0.0.1:1 --data-dir d",
             "n peers 10.0.0.1",
             "n ban",
             "n ban node.example",
@@ -437,7 +436,6 @@ mod tests {
             "n bench-miner --seconds long",
             "n bench-miner --threads 0",
             "n bench-miner --threads 1025",
-            "n bench-miner --rpc 127.0.0.1:1 --data-dir d",
             "n bench-miner --rpc 127.0.0.1:1 --genesis g.json",
             "n bench-miner 5",
         ] {

@@ -14,6 +14,7 @@ use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::miner::Kernel;
 use drystone_core::params::{ChainKind, ChainParams};
 use drystone_node::engine::limits::{PEERS, PEERS_PER_ADDRESS};
+use drystone_node::engine::operator::dialable;
 use drystone_node::net::parse_address;
 use drystone_node::store::StoreOptions;
 use serde::de::Error as _;
@@ -32,6 +33,9 @@ pub(crate) const DEFAULT_RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::
 
 /// Where peers connect unless told otherwise.
 pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8646);
+
+/// The most threads that mine.
+pub(crate) const MAX_THREADS: u16 = 1024;
 
 /// In how many days everything on disk is read over: a disk that rots is found while others still have what it lost, and
 /// a ledger of 100 GB is read at 0.2 MB a second.
@@ -95,11 +99,13 @@ struct File {
     genesis: Option<PathBuf>,
     data_dir: Option<PathBuf>,
     rpc: Option<SocketAddr>,
+    #[serde(default, deserialize_with = "read_hosts")]
     rpc_hosts: Option<Vec<String>>,
     listen: Option<String>,
     peers: Option<Vec<String>>,
     net: Option<NetTable>,
     mine: Option<String>,
+    #[serde(default, deserialize_with = "read_threads")]
     threads: Option<u16>,
     kernel: Option<String>,
     #[serde(default, deserialize_with = "read_days")]
@@ -115,7 +121,7 @@ struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NetTable {
-    max_per_ip: Option<u16>,
+    max_per_ip: Option<NonZero<u16>>,
     group_limits: Option<bool>,
     mdns: Option<bool>,
 }
@@ -154,7 +160,7 @@ impl Config {
         Ok(Config {
             rpc_hosts,
             store,
-            max_per_ip: net.max_per_ip.map_or(PEERS_PER_ADDRESS, usize::from),
+            max_per_ip: net.max_per_ip.map_or(PEERS_PER_ADDRESS, |peers| usize::from(peers.get())),
             group_limits: net.group_limits.unwrap_or(true),
             // Nobody else is on loopback's network.
             mdns: net.mdns.unwrap_or(config.params.kind != ChainKind::Main)
@@ -227,6 +233,24 @@ fn read_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, 
     check_days(f64::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
+fn read_threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let threads = u16::deserialize(deserializer)?;
+    if threads <= MAX_THREADS {
+        Ok(Some(threads))
+    } else {
+        Err(D::Error::custom(format!("at most {MAX_THREADS} threads")))
+    }
+}
+
+/// Names as a browser sends them, of which the port is not looked at.
+fn read_hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let hosts = Vec::<String>::deserialize(deserializer)?;
+    match hosts.iter().find(|host| host.is_empty() || host.contains([':', '/'])) {
+        Some(host) => Err(D::Error::custom(format!("{host:?} is no host name: leave out scheme and port"))),
+        None => Ok(Some(hosts)),
+    }
+}
+
 fn read_listen(text: &str) -> Result<SocketAddr, Failure> {
     parse_address(text).ok_or_else(|| {
         Failure::new(
@@ -238,12 +262,13 @@ fn read_listen(text: &str) -> Result<SocketAddr, Failure> {
 
 /// Reads where a peer is. A name is looked up now, once.
 fn read_peer(text: &str) -> Result<SocketAddr, Failure> {
-    if let Some(address) = parse_address(text) {
+    if let Some(address) = parse_address(text).filter(|address| dialable(*address)) {
         return Ok(address);
     }
     let found = text.to_socket_addrs().map(|mut addresses| addresses.next());
     let reason = match found {
-        Ok(Some(address)) => return Ok(address),
+        Ok(Some(address)) if dialable(address) => return Ok(address),
+        Ok(Some(_)) => "nobody answers there".into(),
         Ok(None) => "it has no address".into(),
         Err(error) => error.to_string(),
     };
@@ -401,7 +426,11 @@ mod tests {
         }
         for wrong in [
             "threads = -1",
+            "threads = 1025",
             "threads = 70000",
+            "rpc_hosts = ['node.example:8645']",
+            "rpc_hosts = ['http://node.example']",
+            "net.max_per_ip = 0",
             "kernel = 5",
             "rpc = 'nowhere'",
             "log = 'loud'",
@@ -427,6 +456,8 @@ mod tests {
         for (listen, peer, words) in [
             ("8646", "10.0.0.1:1", "cannot listen on \"8646\""),
             ("127.0.0.1:0", "10.0.0.1", "cannot find the peer \"10.0.0.1\""),
+            ("127.0.0.1:0", "10.0.0.1:0", "nobody answers there"),
+            ("127.0.0.1:0", "224.0.0.1:1", "nobody answers there"),
             ("127.0.0.1:0", "no.such.host.invalid:1", "cannot find the peer"),
         ] {
             let text = Config::dev(options(listen, peer)).unwrap_err().to_string();

@@ -27,6 +27,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Blocks behind the best header, and in one call, up to which each block has a line of the log.
 const FEW_BLOCKS: u64 = 4;
 
+/// At most so often a line says that a peer was refused: a day of them is a megabyte and a half at the worst.
+const REFUSALS_APART: Duration = Duration::from_secs(10);
+
 /// How often there is a line further behind.
 const CATCHING_UP: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,8 @@ pub(crate) struct Driver {
     done_here: VecDeque<Input>,
     /// What was connected since the last line of the log about it; nothing where each block has one.
     catching_up: Option<CatchingUp>,
+    /// When a refused peer was logged last.
+    refused: Option<Instant>,
 }
 
 /// Blocks that have one line of the log together.
@@ -87,6 +92,7 @@ impl Driver {
             submissions: 0,
             done_here: VecDeque::new(),
             catching_up: None,
+            refused: None,
         }
     }
 
@@ -175,6 +181,16 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether to log at a level that people see that a peer was refused before it was one: it costs a peer nothing to come again.
+    #[allow(clippy::disallowed_methods, reason = "how often is a matter of whoever reads")]
+    fn is_time_to_refuse_aloud(&mut self) -> bool {
+        let is_time = self.refused.is_none_or(|last| last.elapsed() >= REFUSALS_APART);
+        if is_time {
+            self.refused = Some(Instant::now());
+        }
+        is_time
+    }
+
     /// While the node catches up, one line a second about all blocks that it connects; whether these are among them.
     #[allow(clippy::disallowed_methods, reason = "how often is a matter of whoever reads")]
     fn log_together(&mut self, outputs: &[Output]) -> bool {
@@ -243,13 +259,18 @@ impl Driver {
             Output::Verdict { origin: Origin::Peer(_) | Origin::Download, .. } => {}
             Output::Disconnect { peer, ref reason } => {
                 match reason {
-                    DisconnectReason::Feeler | DisconnectReason::Full | DisconnectReason::Itself => {
-                        debug!(%peer, "disconnected: {reason}");
-                    }
+                    DisconnectReason::Feeler
+                    | DisconnectReason::Full
+                    | DisconnectReason::Itself
+                    | DisconnectReason::AddressBanned => debug!(%peer, "disconnected: {reason}"),
                     DisconnectReason::OtherChain(_)
                     | DisconnectReason::OtherVersion(_)
                     | DisconnectReason::Stranger => {
-                        warn!(%peer, "peer refused: {reason}");
+                        if self.is_time_to_refuse_aloud() {
+                            warn!(%peer, "peer refused: {reason}");
+                        } else {
+                            debug!(%peer, "peer refused: {reason}");
+                        }
                     }
                     _ => info!(%peer, "peer disconnected: {reason}"),
                 }

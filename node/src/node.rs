@@ -26,7 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{oneshot, watch};
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 use tracing::{error, info, warn};
 
 use crate::clock::now;
@@ -55,6 +55,8 @@ const OTHER_FILES: usize = 512;
 const FEWEST_CONNECTIONS: usize = 16;
 /// The exit code of a program that a second Ctrl-C ended at once, as shells expect it.
 const INTERRUPTED: i32 = 130;
+/// Signals that come within this time of the first are the same wish.
+const SIGNALS_TOGETHER: Duration = Duration::from_millis(500);
 
 /// Runs a node until a signal ends it. `greets` prints what a newcomer to a development chain needs.
 pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
@@ -125,8 +127,9 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
         peer_id: Some(identity.to_string()),
         chain_id: params.chain_id(),
     })?;
-    if greets {
-        print(&banner::text(config, address, p2p, &store.snapshot()?)?)?;
+    if greets && let Err(failure) = print(&banner::text(config, address, p2p, &store.snapshot()?)?) {
+        config.data.remove_note()?;
+        return Err(failure);
     }
     let miner =
         Miner::start(mailbox.clone(), config.kernel).map_err(|error| cannot_start("the miner's thread", &error))?;
@@ -162,9 +165,13 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
             name = signals.next() => info!("stopping on {name}; a second one ends at once"),
             _ = &mut ended => error!("stopping because the engine has ended"),
         }
+        // What stops a program often signals it and then its group: that is one stop.
         tokio::spawn(async move {
-            signals.next().await;
-            process::exit(INTERRUPTED);
+            sleep(SIGNALS_TOGETHER).await;
+            if let Ok(mut signals) = Signals::listen() {
+                signals.next().await;
+                process::exit(INTERRUPTED);
+            }
         });
         server.stop().await;
         Ok::<_, Failure>(())
@@ -173,8 +180,10 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     let _ = mailbox.post_waiting(Message::Stop);
     let result = thread.join().expect("a panic of any thread ends the program");
     runtime.shutdown_timeout(LAST_CALLS);
-    config.data.remove_note()?;
+    let removed = config.data.remove_note();
+    // The cause before what follows from it.
     result?;
+    removed?;
     info!("stopped");
     Ok(())
 }
@@ -221,6 +230,8 @@ fn open_store(config: &Config) -> Result<Store, Failure> {
         ),
         error => error.into(),
     })?;
+    // Of a node that was killed; the lock says that it runs no more.
+    config.data.remove_note()?;
     config.data.keep_genesis(&config.params)?;
     Ok(store)
 }

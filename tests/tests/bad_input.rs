@@ -107,7 +107,7 @@ fn wrong_words_to_the_node() {
         ("status", 1, "no data directory of a running node"),
         ("status --data-dir nowhere", 1, "no node is running"),
         ("status --rpc 127.0.0.1:1", 1, "no node answers"),
-        ("status --rpc 127.0.0.1:1 --data-dir d", 2, "cannot be used with"),
+        ("status --rpc 127.0.0.1:1 --data-dir d", 1, "no node answers at 127.0.0.1:1"),
         ("verify", 1, "no data directory"),
         ("verify --data-dir nowhere", 1, "no ledger"),
         ("genesis", 2, "no command"),

@@ -1,7 +1,7 @@
 //! The subscription to the chain's steps: whoever follows it has the node's chain, whatever happens to either of them.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -299,6 +299,23 @@ fn bad_messages_get_an_error_and_long_ones_end_the_connection() {
     assert_eq!(not_one.status, 400, "{}", not_one.body);
     let other_page = node.websocket(&[("origin", "http://evil.example")]).unwrap_err();
     assert!(other_page.contains("403"), "{other_page}");
+}
+
+/// Each ping has an answer; those of a client that does not read do not pile up.
+#[test]
+fn pings_of_a_client_that_does_not_read_take_no_memory() {
+    let (_root, node) = node();
+    let mut client = Client::new(&node);
+    // A whole masked ping: 125 bytes, the longest, under a mask of zeros.
+    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[7; 125]].concat();
+    let many = ping.repeat(1_000);
+    let (_, before) = node.memory();
+    for _ in 0..500 {
+        client.socket.get_mut().write_all(&many).unwrap();
+    }
+    let (_, most) = node.memory();
+    assert!(most < before + 16, "62 MB of answers: {before} MiB before, {most} MiB at most");
+    assert_eq!(Client::new(&node).call("chain_head", json!([])).unwrap()["height"], json!(0));
 }
 
 #[test]

@@ -45,6 +45,8 @@ fn a_signal_ends_it_cleanly_while_it_mines_and_serves() {
     let note = node.data_dir.join("node.json");
     assert!(note.exists());
 
+    // Twice, as `timeout` does it: to the program and to its group.
+    node.signal("TERM");
     let (status, took) = node.stop();
     assert!(status.success(), "{status}");
     assert!(took < LONGEST_END, "{took:?}");

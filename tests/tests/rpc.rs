@@ -330,6 +330,30 @@ fn every_bad_payment_has_its_own_answer() {
 }
 
 #[test]
+fn a_caller_that_leaves_takes_its_call_along() {
+    let (_root, node) = node();
+    let body =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "mining_generate", "params": [1_000, address(1)] }).to_string();
+    let mut caller = node.connect().unwrap();
+    let head = format!(
+        "POST /rpc HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        node.address,
+        node.cookie(),
+        body.len()
+    );
+    caller.write_all((head + &body).as_bytes()).unwrap();
+    let height = || get::<HeaderInfo>(&node, "chain_head", json!([])).height;
+    let mut last = eventually("the first blocks", || Some(height()).filter(|height| *height > 2));
+    drop(caller);
+    eventually("an end of blocks", || {
+        thread::sleep(Duration::from_millis(500));
+        let before = std::mem::replace(&mut last, height());
+        (before == last).then_some(())
+    });
+    assert!(last < 1_000, "all {last} blocks were made");
+}
+
+#[test]
 fn only_the_cookie_changes_the_node() {
     let (_root, node) = node();
     let cookie = node.data_dir.join(".cookie");

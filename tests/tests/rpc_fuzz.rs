@@ -104,12 +104,6 @@ fn assert_reply(reply: &Value, to: &[u8]) {
     assert!(!message.contains(char::is_control) && !next.contains(char::is_control), "{reply:?}");
 }
 
-fn memory(node: &Node) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).unwrap();
-    line.parse::<u64>().unwrap() << 10
-}
-
 #[test]
 fn nonsense_is_answered_and_leaves_nothing_behind() {
     let root = tempfile::tempdir().unwrap();
@@ -130,7 +124,7 @@ fn nonsense_is_answered_and_leaves_nothing_behind() {
     let cookie = format!("Bearer {}", node.cookie());
     let before = {
         node.call("node_info", json!([])).unwrap();
-        memory(&node)
+        node.memory().0
     };
     let mut socket = node.websocket(&[("authorization", &cookie)]).unwrap();
     for _ in 0..setting(ROUNDS, 1_500) {
@@ -183,8 +177,8 @@ fn nonsense_is_answered_and_leaves_nothing_behind() {
             .is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
         assert!(!timed_out, "{}", String::from_utf8_lossy(&bytes));
     }
-    let grown = memory(&node).saturating_sub(before);
-    assert!(grown < 64 << 20, "it grew by {grown} bytes");
+    let grown = node.memory().0.saturating_sub(before);
+    assert!(grown < 64, "it grew by {grown} MiB");
     let log = fs::read_to_string(root.path().join("log")).unwrap();
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
     assert_eq!(node.call("chain_header", json!([0])).unwrap()["height"], json!(0));

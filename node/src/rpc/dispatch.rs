@@ -98,10 +98,18 @@ async fn run_in_time(
         }
         work(method, params, rpc, cancelled.clone(), follower).await
     };
-    timeout_at(deadline.0, work).await.unwrap_or_else(|_| {
-        cancelled.set();
-        Err(RpcError::timed_out(method.name, method.patience))
-    })
+    // Also where nobody waits any more, because the caller is gone or the node stops.
+    let _given_up = GivenUp(&cancelled);
+    timeout_at(deadline.0, work).await.unwrap_or_else(|_| Err(RpcError::timed_out(method.name, method.patience)))
+}
+
+/// Gives a call up when it is dropped. One that is done does not mind.
+struct GivenUp<'a>(&'a Cancelled);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        self.0.set();
+    }
 }
 
 /// What takes minutes would keep a WebSocket's other messages waiting.

@@ -8,11 +8,11 @@ use axum::http::StatusCode;
 use drystone_core::api::Phase;
 use drystone_core::hash::BlockHash;
 use serde::Serialize;
-use tokio::time::timeout;
 
 use super::Rpc;
 use super::limits::HEALTH_TIMEOUT;
 use super::methods::{percent, phase};
+use crate::engine::Engine;
 
 /// The body of `/ready` and `/health`.
 #[derive(Debug, Default, Serialize)]
@@ -45,8 +45,10 @@ pub(super) async fn health(rpc: State<Arc<Rpc>>) -> (StatusCode, Json<Health>) {
 
 /// Asks the engine, for a bounded time.
 async fn ask(rpc: &Rpc) -> Health {
-    let answer = rpc.mailbox.call(|engine, _| (engine.progress(), engine.tip().hash, engine.peers().len()));
-    let Ok(Ok((progress, hash, peers))) = timeout(HEALTH_TIMEOUT, answer).await else { return Health::default() };
+    let question = |engine: &mut Engine, _| (engine.progress(), engine.tip().hash, engine.peers().len());
+    let Some((progress, hash, peers)) = rpc.ask_for_page(HEALTH_TIMEOUT, question).await else {
+        return Health::default();
+    };
     Health {
         phase: Some(phase(&progress)),
         height: Some(progress.height),

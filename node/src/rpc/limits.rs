@@ -34,6 +34,8 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = ORDINARY_BYTES;
 /// The longest reply over a WebSocket, whose buffer keeps the size of the longest: 256 MiB for all of them. What is longer is
 /// asked for by a POST.
 pub(crate) const MAX_WEBSOCKET_REPLY_BYTES: usize = 1 << 20;
+/// What may wait beside the longest reply: pongs, and a frame's head.
+pub(crate) const FRAME_ROOM_BYTES: usize = 64 << 10;
 
 /// What a WebSocket reads at once.
 pub(crate) const READ_BUFFER_BYTES: usize = 4 << 10;
@@ -83,6 +85,9 @@ pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The wait after the system refuses a connection (no file descriptors left), so that refusals do not spin.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many requests for `/health`, `/ready` and `/metrics` may ask the engine at once. The others wait for a place.
+pub(crate) const MAX_PAGES: usize = 16;
 
 /// How long the engine may take to answer `/health` and `/ready`. It handles at most one block at a time, in a quarter
 /// of a second; a long commit can add to that.

@@ -23,12 +23,14 @@ mod websocket;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use drystone_core::address::encode_address;
 use drystone_core::hash::BlockHash;
 use drystone_core::key::AccountId;
 use drystone_core::params::ChainParams;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 pub use auth::{COOKIE_FILE, Cookie};
 pub use endpoint::Endpoint;
@@ -36,6 +38,7 @@ pub use faucet::Faucet;
 pub use limits::{MAX_CONNECTIONS, max_reply_bytes, max_request_bytes};
 pub use server::RpcServer;
 
+use crate::engine::Engine;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -55,6 +58,8 @@ pub struct Rpc {
     faucet: Option<Faucet>,
     /// One for each call that may be worked on at once.
     places: Arc<Semaphore>,
+    /// One for each page that may ask the engine at once: supervisors' calls do not fill its mailbox.
+    pages: Semaphore,
 }
 
 /// The parts of a node that the methods answer from.
@@ -84,8 +89,21 @@ impl Rpc {
     pub fn new(parts: RpcParts) -> Rpc {
         let RpcParts { params, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, faucet } = parts;
         let chain_id = params.chain_id();
-        let places = Arc::new(Semaphore::new(limits::MAX_CALLS));
-        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, faucet, places }
+        let (places, pages) = (Arc::new(Semaphore::new(limits::MAX_CALLS)), Semaphore::new(limits::MAX_PAGES));
+        Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, faucet, places, pages }
+    }
+
+    /// What the engine says for a page, if it does within `patience`.
+    async fn ask_for_page<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        question: impl FnOnce(&mut Engine, u64) -> T + Send + 'static,
+    ) -> Option<T> {
+        let ask = async {
+            let _page = self.pages.acquire().await.ok()?;
+            self.mailbox.call(question).await.ok()
+        };
+        timeout(patience, ask).await.ok().flatten()
     }
 
     /// The address of an account on this chain.

@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use super::Rpc;
 use super::limits::SCRAPE_TIMEOUT;
@@ -16,10 +15,7 @@ use crate::metrics::{MEDIA_TYPE, View};
 
 /// All metrics; without what the engine would say where it is busy for too long.
 pub(super) async fn metrics(State(rpc): State<Arc<Rpc>>) -> Response {
-    let view = match timeout(SCRAPE_TIMEOUT, rpc.mailbox.call(|engine, now| View::of(engine, now))).await {
-        Ok(Ok(view)) => Some(view),
-        _ => None,
-    };
+    let view = rpc.ask_for_page(SCRAPE_TIMEOUT, |engine, now| View::of(engine, now)).await;
     let hash_rate = rpc.hash_rate.load(Ordering::Relaxed);
     match spawn_blocking(move || rpc.metrics.page(view.as_ref(), hash_rate)).await {
         Ok(page) => ([(CONTENT_TYPE, MEDIA_TYPE)], page).into_response(),
@@ -35,6 +31,7 @@ mod tests {
     use std::time::Duration;
 
     use drystone_core::genesis::dev_params;
+    use tokio::time::timeout;
 
     use crate::mailbox::{Mailbox, Message};
     use crate::metrics::Metrics;

@@ -22,7 +22,9 @@ use super::auth::Access;
 use super::endpoint::Endpoint;
 use super::error::RpcError;
 use super::events::{Follower, Subscription, steps_from};
-use super::limits::{MAX_MESSAGE_BYTES, PING_INTERVAL, READ_BUFFER_BYTES, SEND_TIMEOUT};
+use super::limits::{
+    FRAME_ROOM_BYTES, MAX_MESSAGE_BYTES, MAX_WEBSOCKET_REPLY_BYTES, PING_INTERVAL, READ_BUFFER_BYTES, SEND_TIMEOUT,
+};
 use super::server::Place;
 
 /// Answers the request for a WebSocket and serves it on a task of its own, which keeps the connection's place and that among
@@ -34,7 +36,9 @@ pub(super) fn open(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
-    upgrade.read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0).on_upgrade(async move |socket| {
+    // Pongs wait here too, one for each ping of a client that does not read.
+    let upgrade = upgrade.write_buffer_size(0).max_write_buffer_size(MAX_WEBSOCKET_REPLY_BYTES + FRAME_ROOM_BYTES);
+    upgrade.read_buffer_size(READ_BUFFER_BYTES).on_upgrade(async move |socket| {
         let session = Session { socket, endpoint, access, follower: Follower::default(), heard: true };
         let (place, _permit) = place;
         session.serve(place).await;

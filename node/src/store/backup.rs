@@ -12,9 +12,6 @@ use super::error::StoreError;
 use super::open::directory_of;
 use super::{Store, begin_write, tables};
 
-/// Entries between two looks whether anybody still waits.
-const ENTRIES_AT_A_TIME: usize = 4096;
-
 /// Memory for pages of the copy.
 const CACHE_BYTES: usize = 16 << 20;
 
@@ -106,8 +103,8 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
     cancelled: &impl Fn() -> bool,
 ) -> Result<(), BackupError> {
     let (source, mut target) = (from.open_table(table)?, to.open_table(table)?);
-    for (number, entry) in source.iter()?.enumerate() {
-        if number % ENTRIES_AT_A_TIME == 0 && cancelled() {
+    for entry in source.iter()? {
+        if cancelled() {
             return Err(BackupError::Cancelled);
         }
         let (key, value) = entry?;

@@ -76,6 +76,12 @@ impl Store {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
+        // Another node made the store meanwhile, and this may even be its file.
+        if path.try_exists()? {
+            drop(file);
+            let _ = fs::remove_file(&draft);
+            return Store::open_file(path, params, options, progress);
+        }
         // What a crash left half-made.
         file.set_len(0)?;
         let store = open(FileBackend::new(file)?, params, options, progress)?;

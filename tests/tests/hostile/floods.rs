@@ -82,7 +82,8 @@ fn invalid_transactions_ban_whoever_goes_on_with_them() {
     });
     let counted = network.nodes[0].penalties(&peer.id).len();
     println!("invalid transactions: banned after {counted}");
-    assert!(network.nodes[0].has_banned(&peer.id));
+    let said = network.nodes[0].lines(&[&peer.id.to_string()]);
+    assert!(network.nodes[0].has_banned(&peer.id), "{said:#?}");
     assert!(network.nodes[1].penalties(&network.nodes[0].peer_id()).is_empty(), "nothing of it was passed on");
     // The good one is not held against anybody.
     let (peer, _) = attacker(&network, 1);
