@@ -162,7 +162,7 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     runtime.block_on(async {
         let mut signals = Signals::listen().map_err(|error| cannot_start("listening for signals", &error))?;
         tokio::select! {
-            name = signals.next() => info!("stopping on {name}; a second one ends at once"),
+            name = signals.next() => info!("stopping on {name}; another one, in a moment, ends at once"),
             _ = &mut ended => error!("stopping because the engine has ended"),
         }
         // What stops a program often signals it and then its group: that is one stop.
