@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account;
 use crate::chain::Chain;
-use crate::error::{ExitCode, Failure};
+use crate::error::{ExitCode, Failure, is_unprintable};
 use crate::files;
 
 /// The longest file: a receipt of 27 kB of hex and its readable part.
@@ -229,7 +229,7 @@ fn unusable(path: &Path, what: String, next: &str) -> Failure {
 /// A memo as text where it is text.
 fn readable(memo: &Memo) -> String {
     match str::from_utf8(&memo.0) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        Ok(text) if !text.chars().any(is_unprintable) => text.to_owned(),
         _ => format!("hex {}", hex::encode(&memo.0)),
     }
 }

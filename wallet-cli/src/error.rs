@@ -16,7 +16,7 @@ pub enum ExitCode {
     BadInput = 3,
     /// The keystore or its password.
     Keystore = 4,
-    /// No node answered.
+    /// No node answered, or those that did were too busy or failed; a payment may have been sent, and the message says so then.
     Unreachable = 5,
     /// A node answered, but wrongly: malformed, of another chain, or failing a proof.
     BadAnswer = 6,
@@ -57,14 +57,15 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Control characters could move the cursor or hide text on a terminal, marks of direction could turn it round, and some of the text
-/// comes from nodes.
+/// Whether a character could move the cursor or hide text on a terminal, as control characters do, or turn it round, as marks of
+/// direction do. Some of what is printed comes from nodes, and from whoever pays.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 fn one_line(text: &str) -> String {
-    let moves = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    text.chars().map(|c| if moves(c) { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn both_forms_stay_on_their_lines() {
-        let failure = Failure::new(ExitCode::Refused, "node says:\nno\u{1b}[2J", "try\r\u{202e}again");
+        let failure = Failure::new(ExitCode::Refused, "node says:\nno\u{1b}[2J", "try\u{61c}\u{202e}again");
         assert_eq!(failure.to_string(), "error: node says: no [2J\nnext: try  again");
         assert_eq!(
             failure.to_json().to_string(),

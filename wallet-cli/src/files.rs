@@ -11,34 +11,29 @@ use zeroize::Zeroize;
 /// A checked file ends with the SHA-256 of the rest.
 const CHECKSUM_BYTES: usize = 32;
 
-/// Writes a file that must not exist yet, readable by its owner only. After a crash it is there in full or not at all.
+/// Writes a file that must not exist yet, readable by its owner only. Where it fails nothing is left; after a crash the file is there
+/// in full or not at all.
 ///
 /// Fails with [`io::ErrorKind::AlreadyExists`], and changes nothing, if anything has that name.
-/// The file is linked into place rather than renamed, because a rename would replace a file that another
-/// process created in the meantime. Where hard links are unknown, as on memory sticks, an empty file takes the name first.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = write_aside(path, bytes)?;
     // A directory that cannot be opened cannot be flushed: nothing is put there.
-    let placed = File::open(directory_of(path)).and_then(|directory| {
-        match fs::hard_link(&aside, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                OpenOptions::new().write(true).create_new(true).open(path)?;
-                fs::rename(&aside, path).inspect_err(|_| drop(fs::remove_file(path)))?;
-            }
-            linked => {
-                linked?;
-                fs::remove_file(&aside)?;
-            }
+    let placed = File::open(directory_of(path)).and_then(|directory| place(&aside, path).map(|()| directory));
+    // Renamed it is gone; and one that stays is in nobody's way.
+    let _ = fs::remove_file(&aside);
+    placed?.sync_all().inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+/// Gives a file a name that must not exist yet. It is linked rather than renamed, because a rename would replace a file that another
+/// process created in the meantime. Where hard links are unknown, as on memory sticks, an empty file takes the name first, and a
+/// crash may leave it.
+fn place(aside: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(aside, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).create_new(true).open(path)?;
+            fs::rename(aside, path).inspect_err(|_| drop(fs::remove_file(path)))
         }
-        Ok(directory)
-    });
-    match placed {
-        Ok(directory) => directory.sync_all(),
-        Err(error) => {
-            // It is gone where the last step failed.
-            let _ = fs::remove_file(&aside);
-            Err(error)
-        }
+        linked => linked,
     }
 }
 

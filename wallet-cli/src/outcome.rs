@@ -64,12 +64,14 @@ impl Session<'_, '_> {
                 }
             } else if looks {
                 let included = self.included(transaction, &told).map_err(sent)?;
-                // A block of a chain that was outdone before proves nothing: the node has yet to come after.
-                let is_late = self.proved.heavier.is_some();
-                if let Some(inclusion) = included.filter(|_| !is_late) {
+                if let Some(height) = self.proved.heavier {
+                    // A chain that was outdone before proves nothing, neither a block nor a nonce: the node has yet to come after.
+                    if last {
+                        return Err(sent(late(height)));
+                    }
+                } else if let Some(inclusion) = included {
                     return Ok(inclusion);
-                }
-                if !is_late && self.proved.account.nonce > transaction.body.nonce {
+                } else if self.proved.account.nonce > transaction.body.nonce {
                     match self.spent(transaction.body.nonce) {
                         Some((other, inclusion)) if other.txid() == txid => return Ok(inclusion),
                         Some((other, inclusion)) => return Err(replaced(txid, &other, &inclusion)),
@@ -211,6 +213,15 @@ fn replaced(txid: Txid, other: &Transaction, Inclusion { height, hash, .. }: &In
     )
 }
 
+/// The time is over, and the nodes are on a chain that one up to `height` has outdone.
+fn late(height: u64) -> Failure {
+    Failure::new(
+        ExitCode::BadAnswer,
+        format!("no node shows the chain up to height {height} that this wallet has checked, or one with more work"),
+        "",
+    )
+}
+
 /// The time is over and the nonce is unused.
 fn still_waits(transaction: &Transaction, waits: bool) -> Failure {
     let (txid, nonce) = (transaction.txid(), transaction.body.nonce);
@@ -228,4 +239,52 @@ fn still_waits(transaction: &Transaction, waits: bool) -> Failure {
         format!("payment {txid} was sent but is in no block yet: nonce {nonce} is unused {how}"),
         next,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeNode, Ledger, node};
+    use drystone_core::amount::Amount;
+    use drystone_core::genesis::dev_params;
+    use drystone_core::key::SecretKey;
+    use drystone_core::params::{ChainKind, ChainParams};
+    use drystone_core::transaction::Memo;
+    use std::sync::{Arc, Mutex};
+
+    fn client(node: &FakeNode) -> Client {
+        Client::new(std::slice::from_ref(&node.url), Duration::from_secs(10)).unwrap()
+    }
+
+    /// On a chain that was outdone before neither a block nor an unused nonce says anything.
+    #[test]
+    fn a_late_chain_proves_nothing_until_it_has_come_after() {
+        // A chain that forgets no work by itself.
+        let mut ledger = Ledger::new(ChainParams { kind: ChainKind::Test, ..dev_params() });
+        ledger.mine(3, 1);
+        let (chain, key, dir) = (ledger.chain.clone(), SecretKey::dev(0), tempfile::tempdir().unwrap());
+        let mut heavy = ledger.clone();
+        heavy.mine(3, 1);
+        let mut headers = Headers::load(&chain, dir.path());
+        headers.prove(&mut client(&node(&Arc::new(Mutex::new(heavy)))), &key.account()).unwrap();
+
+        let ledger = Arc::new(Mutex::new(ledger));
+        let miner = Arc::clone(&ledger);
+        let mut late = client(&FakeNode::start(move |method, params| {
+            let mut miner = miner.lock().unwrap();
+            let answer = miner.answer(method, params);
+            if method == "tx_submit" {
+                miner.mine(1, 2);
+            }
+            answer
+        }));
+        let mut session = Session::open(&mut late, &chain, &mut headers, key.account()).unwrap();
+        let payment = session.prepare(&key, SecretKey::dev(1).account(), Amount(5), None, Memo::default()).unwrap();
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let failure = session.make(&payment, Some(soon()), "sent").unwrap_err();
+        assert_eq!(failure.code, ExitCode::BadAnswer, "{failure}");
+        assert!(failure.message.contains("was sent, but") && failure.message.contains("height 6"), "{failure}");
+        ledger.lock().unwrap().mine(2, 2);
+        assert_eq!(session.wait(&payment, soon()).unwrap().height, 4, "as much work will do");
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use drystone_core::amount::Amount;
-use drystone_core::api::{ErrorCode, Hex, MempoolInfo, TransactionInfo};
+use drystone_core::api::{ErrorCode, Hex, MempoolInfo};
 use drystone_core::hash::Txid;
 use drystone_core::key::{AccountId, SecretKey};
 use drystone_core::light::VerifiedHeader;
@@ -21,7 +21,7 @@ use crate::headers::Headers;
 use crate::nodes::{self, Proved};
 use crate::outcome::Inclusion;
 use crate::rpc::{Client, NO_PARAMS, RpcError};
-use crate::waiting::Waiting;
+use crate::waiting::{self, Waiting};
 
 /// The most that is paid without the user naming it, 0.01 stone: a node may ask for any fee.
 const MAX_DEFAULT_FEE: Amount = Amount(1_000_000);
@@ -134,15 +134,12 @@ impl<'a, 'b> Session<'a, 'b> {
         let mut failures = Vec::new();
         let mut found = None;
         for node in &mut self.nodes {
-            match node.call::<TransactionInfo>("tx_get", [txid]) {
-                Ok(TransactionInfo { raw: Hex(transaction), .. })
-                    if transaction.txid() == txid && transaction.signed_message(&self.chain.id).verify().is_ok() =>
-                {
+            match waiting::get(node, txid, self.chain) {
+                Ok(Some(transaction)) => {
                     found = Some(transaction);
                     break;
                 }
-                // An id alone can be made up, of a payment to anybody.
-                Ok(_) => failures.push(Failure::new(
+                Ok(None) => failures.push(Failure::new(
                     ExitCode::BadAnswer,
                     format!("the node gave another transaction for {txid}, or one that nobody signed"),
                     "ask another node with --rpc URL",
@@ -279,13 +276,14 @@ impl<'a, 'b> Session<'a, 'b> {
         }
         if refusals.len() == self.nodes.len() {
             let weightiest = weightiest(refusals.into_iter().map(|(_, failure)| failure).collect());
-            // Where one node may have it, the others' refusals are not the end of it.
+            // Where one node may have it, the others' refusals and silence are not the end of it.
             return Err(match uncertain {
                 Some(failure) if weightiest.code == ExitCode::Refused => {
                     let message = format!("{}; and {}", failure.message, weightiest.message);
                     Failure { message, ..failure }
                 }
-                _ => weightiest,
+                Some(failure) => failure,
+                None => weightiest,
             });
         }
         self.notes.extend(refusals.iter().map(|(url, failure)| format!("not taken: {url}: {}", failure.message)));

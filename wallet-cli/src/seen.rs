@@ -91,7 +91,8 @@ impl Memory {
 
     /// What became of the payments that `confirmed`, all those of the checked chain up to `tip`, do not have in the block where they
     /// were: the newest first, and `limit` of them at most, because a node is asked for each. Also how many more there are. Where
-    /// that block still stands nothing was taken away: one of two lists is false, and a receipt says which.
+    /// that block still stands, or lies below the headers that are kept and so below what reorganises, nothing was taken away: one
+    /// of two lists is false, and a receipt says which.
     ///
     /// # Errors
     /// If a node does not answer.
@@ -106,7 +107,10 @@ impl Memory {
     ) -> Result<(Vec<Mark>, usize), Failure> {
         let now: BTreeMap<Txid, &Seen> = confirmed.iter().map(|seen| (seen.transaction.txid, seen)).collect();
         let moved = |seen: &&Seen| now.get(&seen.transaction.txid).is_none_or(|now| now.block_hash != seen.block_hash);
-        let stands = |seen: &&Seen| headers.contains(seen.height, seen.block_hash);
+        let stands = |seen: &Seen| match headers.hash_at(seen.height) {
+            Some(hash) => hash == seen.block_hash,
+            None => seen.height <= headers.tip().height(),
+        };
         let displaced: Vec<&Seen> =
             self.kept.payments.iter().rev().filter(moved).filter(|seen| !stands(seen)).collect();
         let mut marks = Vec::new();
@@ -231,6 +235,7 @@ mod tests {
     use drystone_core::amount::Amount;
     use drystone_core::genesis::dev_params;
     use drystone_core::key::SecretKey;
+    use drystone_core::light::WINDOW;
     use drystone_core::params::ChainParams;
     use drystone_core::transaction::{Memo, TransactionBody};
     use std::fs;
@@ -350,6 +355,10 @@ mod tests {
             assert_eq!(fates(&told), [], "{}", told.text);
             assert_eq!(fates(&look(&ledger.lock().unwrap(), dir.path(), 20)), []);
         }
+        // Nor when it is too deep to be remembered.
+        ledger.lock().unwrap().mine(WINDOW + 1, 1);
+        let told = history::run(&command(&liar, dir.path(), &flags).options, Some(&address), 20).unwrap();
+        assert_eq!(fates(&told), [], "{}", told.text);
     }
 
     /// A node that lags behind what was checked before has not reorganised anything.

@@ -118,24 +118,38 @@ impl Waiting {
     }
 }
 
-/// A transaction that waits at the node, if the node shows it and the account signed it for this chain.
+/// The transaction that a node has for an id; nothing where it gives another, or one that nobody signed for this chain: an id alone
+/// can be made up, of a payment to anybody.
+pub(crate) fn get(node: &mut Client, txid: Txid, chain: &Chain) -> Result<Option<Transaction>, RpcError> {
+    let Hex(transaction) = node.call::<TransactionInfo>("tx_get", [txid])?.raw;
+    let is_it = transaction.txid() == txid && transaction.signed_message(&chain.id).verify().is_ok();
+    Ok(is_it.then_some(transaction))
+}
+
+/// A transaction of the account that waits at the node, if the node shows it.
 fn signed(node: &mut Client, txid: Txid, account: &AccountId, chain: &Chain) -> Result<Option<Transaction>, RpcError> {
-    let Hex(transaction) = match node.call::<TransactionInfo>("tx_get", [txid]) {
-        Ok(info) => info.raw,
+    match get(node, txid, chain) {
+        Ok(found) => Ok(found.filter(|transaction| transaction.body.from == *account)),
         // Whoever is gone is not waited for again for each that it listed.
-        Err(gone @ RpcError::Unreachable(_)) => return Err(gone),
-        Err(RpcError::Malformed { .. } | RpcError::Refused { .. }) => return Ok(None),
-    };
-    let own = transaction.body.from == *account && transaction.txid() == txid;
-    Ok((own && transaction.signed_message(&chain.id).verify().is_ok()).then_some(transaction))
+        Err(gone @ RpcError::Unreachable(_)) => Err(gone),
+        Err(RpcError::Malformed { .. } | RpcError::Refused { .. }) => Ok(None),
+    }
 }
 
 /// What the node lists of the account's transactions that wait, as far as it shows that the account signed them, and as they were
-/// signed: what else it says of them could stand for anything.
-pub(crate) fn shown(client: &mut Client, account: &AccountId, chain: &Chain) -> Result<Vec<MempoolEntry>, RpcError> {
-    let mut shown = Vec::new();
+/// signed: what else it says of them could stand for anything. Those of nonces from `proved` on, one for each nonce: what has a
+/// lower one is in a block.
+pub(crate) fn shown(
+    client: &mut Client,
+    account: &AccountId,
+    proved: u64,
+    chain: &Chain,
+) -> Result<Vec<MempoolEntry>, RpcError> {
+    let (mut shown, mut least) = (Vec::new(), proved);
     for entry in listed(client, account, chain)? {
-        if let Some(signed) = signed(client, entry.transaction.txid, account, chain)? {
+        let signed = signed(client, entry.transaction.txid, account, chain)?;
+        if let Some(signed) = signed.filter(|signed| signed.body.nonce >= least) {
+            least = signed.body.nonce.saturating_add(1);
             shown.push(MempoolEntry { transaction: TransactionFields::new(&chain.params, &signed), ..entry });
         }
     }

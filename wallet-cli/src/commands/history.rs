@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options, address: Option<&str>, limit: usize) -> Res
         if let Some((nonce, _)) = (0..).zip(&paid).find(|(nonce, paid)| *nonce != paid.nonce) {
             return Err(false_list(format!("its payments are not in the order of their nonces, from {nonce} on")));
         }
-        let waiting = waiting::shown(&mut client, &account, &chain)?;
+        let waiting = waiting::shown(&mut client, &account, proved.account.nonce, &chain)?;
         let mut reorganised = (Vec::new(), 0);
         if headers.heavier().is_none() {
             let confirmed = seen::payments(lines.iter().map(|line| &line.event));
@@ -323,6 +323,24 @@ mod tests {
         assert!(report.text.contains("matures at height 141"), "{}", report.text);
         let stranger = history(&node, dir.path(), AccountId([9; 32]), 3).unwrap();
         assert_eq!((&stranger.json["balance"], &stranger.json["entries"]), (&json!("0"), &json!([])));
+    }
+
+    /// What is in a block does not wait, however truly it is signed, and nothing waits twice.
+    #[test]
+    fn what_is_made_already_or_listed_twice_is_not_shown_as_waiting() {
+        let (ledger, dir) = busy();
+        let made = ledger.lock().unwrap().blocks[130].body.transactions[0].txid();
+        let liar = node_with(&ledger, move |method, value| {
+            if method == "mempool_list" {
+                let entries = value["transactions"].as_array_mut().unwrap();
+                let waiting = entries[0].clone();
+                entries[0]["txid"] = json!(made);
+                entries.extend([waiting.clone(), waiting]);
+            }
+        });
+        let report = history(&liar, dir.path(), SecretKey::dev(0).account(), 3).unwrap();
+        let waiting = report.json["waiting"].as_array().unwrap();
+        assert_eq!(waiting.iter().map(|entry| &entry["nonce"]).collect::<Vec<_>>(), [&json!(130)], "{}", report.text);
     }
 
     #[test]

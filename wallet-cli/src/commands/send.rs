@@ -358,6 +358,27 @@ mod tests {
         }
     }
 
+    /// Nor is silence of one to which it was not even offered, because it answered no more to what has to come before.
+    #[test]
+    fn silence_does_not_hide_what_may_have_been_sent() {
+        let (ledgers, dir) = (apart(2), setup().1);
+        pay(&node(&ledgers[1]), dir.path(), &format!("{} 1", bob())).unwrap();
+        let nodes = [0, 1].map(|index: usize| {
+            let ledger = Arc::clone(&ledgers[index]);
+            FakeNode::start(move |method, params| match method {
+                "tx_submit" if index == 0 => {
+                    thread::sleep(Duration::from_secs(60));
+                    Err((ErrorCode::Stopping, "late".into()))
+                }
+                "tx_submit" => Err((ErrorCode::TimedOut, "no".into())),
+                _ => ledger.lock().unwrap().answer(method, params),
+            })
+        });
+        let failure = pay_at(&nodes.each_ref(), dir.path(), &format!("{} 2 --timeout 1", bob())).unwrap_err();
+        assert_eq!(failure.code, ExitCode::Unreachable, "{failure}");
+        assert!(failure.message.contains("may have been sent, but"), "{failure}");
+    }
+
     /// A node that says once that it is busy is asked again.
     #[test]
     fn waiting_outlasts_a_busy_node() {
