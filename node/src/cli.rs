@@ -7,8 +7,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use drystone_core::miner::Kernel;
 use drystone_node::engine::message::PeerId;
+use drystone_node::rpc::MAX_MINING_THREADS;
 
-use crate::config::MAX_THREADS;
 use crate::logging::Level;
 
 /// A Drystone node: holds the ledger, mines it, and answers for it.
@@ -81,7 +81,7 @@ pub(crate) struct NodeOptions {
     pub(crate) mine: Option<String>,
 
     /// How many threads mine [default: one for each core; in dev 1].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_THREADS)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=i64::from(MAX_MINING_THREADS)))]
     pub(crate) threads: Option<u16>,
 
     /// How to hash when mining [default: as is fastest on this processor].
@@ -232,7 +232,7 @@ pub(crate) struct BenchMinerOptions {
     pub(crate) seconds: f64,
 
     /// Measure on so many threads alone [default: 1, 2, 4 and so on, and one for each core].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_THREADS)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_MINING_THREADS)))]
     pub(crate) threads: Option<u16>,
 
     /// Take the first difficulty of this genesis file, and ask no node [default: the difficulty of the node's tip; where

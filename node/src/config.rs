@@ -16,6 +16,7 @@ use drystone_core::params::{ChainKind, ChainParams};
 use drystone_node::engine::limits::{PEERS, PEERS_PER_ADDRESS};
 use drystone_node::engine::operator::dialable;
 use drystone_node::net::parse_address;
+use drystone_node::rpc::MAX_MINING_THREADS;
 use drystone_node::store::StoreOptions;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -33,9 +34,6 @@ pub(crate) const DEFAULT_RPC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::
 
 /// Where peers connect unless told otherwise.
 pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8646);
-
-/// The most threads that mine.
-pub(crate) const MAX_THREADS: u16 = 1024;
 
 /// In how many days everything on disk is read over: a disk that rots is found while others still have what it lost, and
 /// a ledger of 100 GB is read at 0.2 MB a second.
@@ -235,18 +233,19 @@ fn read_days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, 
 
 fn read_threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
     let threads = u16::deserialize(deserializer)?;
-    if threads <= MAX_THREADS {
+    if threads <= MAX_MINING_THREADS {
         Ok(Some(threads))
     } else {
-        Err(D::Error::custom(format!("at most {MAX_THREADS} threads")))
+        Err(D::Error::custom(format!("at most {MAX_MINING_THREADS} threads")))
     }
 }
 
-/// Names as a browser sends them, of which the port is not looked at.
+/// Names and addresses as a browser sends them, of which the port is not looked at.
 fn read_hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     let hosts = Vec::<String>::deserialize(deserializer)?;
-    match hosts.iter().find(|host| host.is_empty() || host.contains([':', '/'])) {
-        Some(host) => Err(D::Error::custom(format!("{host:?} is no host name: leave out scheme and port"))),
+    let is_host = |host: &&String| host.parse::<IpAddr>().is_ok() || !(host.is_empty() || host.contains([':', '/']));
+    match hosts.iter().find(|host| !is_host(host)) {
+        Some(host) => Err(D::Error::custom(format!("{host:?} is no host name or address: leave out scheme and port"))),
         None => Ok(Some(hosts)),
     }
 }
@@ -430,6 +429,7 @@ mod tests {
             "threads = 70000",
             "rpc_hosts = ['node.example:8645']",
             "rpc_hosts = ['http://node.example']",
+            "rpc_hosts = ['[2001:db8::7]:8645']",
             "net.max_per_ip = 0",
             "kernel = 5",
             "rpc = 'nowhere'",

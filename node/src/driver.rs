@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use drystone_core::hash::BlockHash;
 use drystone_node::engine::Engine;
-use drystone_node::engine::message::{Accepted, ChainEvent, DisconnectReason, Input, NetEvent, Origin, Output, Token};
+use drystone_node::engine::message::{
+    Accepted, ChainEvent, Direction, DisconnectReason, Input, NetEvent, Origin, Output, Token,
+};
 use drystone_node::engine::mining::MiningRefusal;
 use drystone_node::mailbox::{Message, Submission, Verdict};
 use drystone_node::metrics::Metrics;
@@ -27,8 +29,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Blocks behind the best header, and in one call, up to which each block has a line of the log.
 const FEW_BLOCKS: u64 = 4;
 
-/// At most so often a line says that a peer was refused: a day of them is a megabyte and a half at the worst.
-const REFUSALS_APART: Duration = Duration::from_secs(10);
+/// Lines about what costs a stranger nothing (to come, to be refused, to tell a false state): so many at once.
+const STRANGERS_LINES: u32 = 60;
+
+/// And then one in so long: a day of them is a megabyte and a half at the worst.
+const STRANGERS_APART: Duration = Duration::from_secs(10);
 
 /// How often there is a line further behind.
 const CATCHING_UP: Duration = Duration::from_secs(1);
@@ -67,8 +72,33 @@ pub(crate) struct Driver {
     done_here: VecDeque<Input>,
     /// What was connected since the last line of the log about it; nothing where each block has one.
     catching_up: Option<CatchingUp>,
-    /// When a refused peer was logged last.
-    refused: Option<Instant>,
+    strangers: Pace,
+}
+
+/// How fast lines about strangers may follow each other.
+#[derive(Default)]
+struct Pace {
+    /// When the lines until now would have ended, [`STRANGERS_APART`] each.
+    end: Option<Instant>,
+}
+
+impl Pace {
+    /// Whether one more may be written at `now`.
+    fn take(&mut self, now: Instant) -> bool {
+        let end = self.end.map_or(now, |end| end.max(now));
+        let may = end - now <= STRANGERS_APART * (STRANGERS_LINES - 1);
+        if may {
+            self.end = Some(end + STRANGERS_APART);
+        }
+        may
+    }
+}
+
+/// A line of the log, at the level that is named where it is `aloud`, else for whoever looks closely.
+macro_rules! line {
+    ($aloud:expr, $level:ident, $($line:tt)*) => {
+        if $aloud { $level!($($line)*) } else { debug!($($line)*) }
+    };
 }
 
 /// Blocks that have one line of the log together.
@@ -92,7 +122,7 @@ impl Driver {
             submissions: 0,
             done_here: VecDeque::new(),
             catching_up: None,
-            refused: None,
+            strangers: Pace::default(),
         }
     }
 
@@ -181,14 +211,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether to log at a level that people see that a peer was refused before it was one: it costs a peer nothing to come again.
+    /// Whether one more line about what a stranger does for nothing is for all to see.
     #[allow(clippy::disallowed_methods, reason = "how often is a matter of whoever reads")]
-    fn is_time_to_refuse_aloud(&mut self) -> bool {
-        let is_time = self.refused.is_none_or(|last| last.elapsed() >= REFUSALS_APART);
-        if is_time {
-            self.refused = Some(Instant::now());
-        }
-        is_time
+    fn speaks_of_strangers(&mut self) -> bool {
+        self.strangers.take(Instant::now())
     }
 
     /// While the node catches up, one line a second about all blocks that it connects; whether these are among them.
@@ -250,7 +276,8 @@ impl Driver {
             Output::Event(event) => log_event(&event, took_ms),
             Output::Work { id, job } => self.done_here.extend(self.hands.workers.give(id, job)),
             Output::Net(event) => {
-                log_network(&event);
+                let aloud = !is_for_nothing(&event) || self.speaks_of_strangers();
+                log_network(&event, aloud);
                 if let NetEvent::Joined { .. } = event {
                     self.send(Output::Net(event));
                 }
@@ -266,13 +293,14 @@ impl Driver {
                     DisconnectReason::OtherChain(_)
                     | DisconnectReason::OtherVersion(_)
                     | DisconnectReason::Stranger => {
-                        if self.is_time_to_refuse_aloud() {
-                            warn!(%peer, "peer refused: {reason}");
-                        } else {
-                            debug!(%peer, "peer refused: {reason}");
-                        }
+                        line!(self.speaks_of_strangers(), warn, %peer, "peer refused: {reason}");
                     }
-                    _ => info!(%peer, "peer disconnected: {reason}"),
+                    DisconnectReason::NoHandshake => {
+                        line!(self.speaks_of_strangers(), info, %peer, "peer disconnected: {reason}");
+                    }
+                    DisconnectReason::Banned(_) | DisconnectReason::Unresponsive => {
+                        info!(%peer, "peer disconnected: {reason}");
+                    }
                 }
                 self.send(output);
             }
@@ -308,17 +336,31 @@ fn log_own(result: &Verdict) {
     }
 }
 
-/// One line about what happened on the network.
-fn log_network(event: &NetEvent) {
+/// Whether a stranger can bring this about as often as it likes.
+fn is_for_nothing(event: &NetEvent) -> bool {
     match event {
-        NetEvent::Joined { peer, direction, height } => info!(%peer, ?direction, height, "peer connected"),
-        NetEvent::Penalty { peer, offence, points } => warn!(%peer, points, "penalty: {offence}"),
+        NetEvent::Joined { direction, .. } => *direction == Direction::Inbound,
+        NetEvent::Penalty { points, .. } => *points == 0,
+        NetEvent::LowWork { .. } | NetEvent::StateMismatch { .. } => true,
+        NetEvent::Reassigned { .. } | NetEvent::Unavailable { .. } | NetEvent::Unserved { .. } => false,
+    }
+}
+
+/// One line about what happened on the network, `aloud` or not.
+fn log_network(event: &NetEvent, aloud: bool) {
+    match event {
+        NetEvent::Joined { peer, direction, height } => {
+            line!(aloud, info, %peer, ?direction, height, "peer connected");
+        }
+        NetEvent::Penalty { peer, offence, points } => line!(aloud, warn, %peer, points, "penalty: {offence}"),
         NetEvent::Reassigned { peer, hash, reason } => debug!(%peer, %hash, ?reason, "body asked of another peer"),
         NetEvent::Unavailable { head, missing } => warn!(%head, %missing, "no peer gives a body of this chain"),
-        NetEvent::LowWork { peer, headers } => info!(%peer, headers, "chain of headers with too little work ignored"),
+        NetEvent::LowWork { peer, headers } => {
+            line!(aloud, info, %peer, headers, "chain of headers with too little work ignored");
+        }
         NetEvent::Unserved { peer, reason } => error!(%peer, "peer not served, data on disk are damaged: {reason}"),
         NetEvent::StateMismatch { peer, height, required, found } => {
-            warn!(%peer, height, %required, %found, "a peer's state is not what the block says");
+            line!(aloud, warn, %peer, height, %required, %found, "a peer's state is not what the block says");
         }
     }
 }
@@ -382,6 +424,15 @@ mod tests {
         let inbox = Inbox { messages, network, done };
         let driver = Driver::new(engine, inbox, hands, metrics, Handle::current());
         (mailbox, thread::spawn(move || driver.run()))
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "some moment to count from")]
+    fn strangers_have_many_lines_at_once_and_then_few() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let mut lines = |second| (0..1_000).filter(|_| pace.take(start + Duration::from_secs(second))).count();
+        assert_eq!([lines(0), lines(9), lines(10), lines(11), lines(45)], [60, 0, 1, 0, 3]);
+        assert_eq!([lines(10_000), lines(10_010)], [60, 1]);
     }
 
     #[tokio::test(flavor = "multi_thread")]

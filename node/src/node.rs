@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::now;
 use crate::config::Config;
-use crate::data::NodeNote;
+use crate::data::{DataDir, NodeNote};
 use crate::driver::{Driver, Hands, Inbox};
 use crate::failure::Failure;
 use crate::miner::{Meter, Miner, SPEED_WINDOW};
@@ -127,9 +127,9 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
         peer_id: Some(identity.to_string()),
         chain_id: params.chain_id(),
     })?;
-    if greets && let Err(failure) = print(&banner::text(config, address, p2p, &store.snapshot()?)?) {
-        config.data.remove_note()?;
-        return Err(failure);
+    let noted = Noted(&config.data);
+    if greets {
+        print(&banner::text(config, address, p2p, &store.snapshot()?)?)?;
     }
     let miner =
         Miner::start(mailbox.clone(), config.kernel).map_err(|error| cannot_start("the miner's thread", &error))?;
@@ -180,12 +180,21 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     let _ = mailbox.post_waiting(Message::Stop);
     let result = thread.join().expect("a panic of any thread ends the program");
     runtime.shutdown_timeout(LAST_CALLS);
-    let removed = config.data.remove_note();
-    // The cause before what follows from it.
+    drop(noted);
     result?;
-    removed?;
     info!("stopped");
     Ok(())
+}
+
+/// The note that a node runs here, which goes when the node does, whatever ends it.
+struct Noted<'a>(&'a DataDir);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        if let Err(failure) = self.0.remove_note() {
+            warn!("{}", failure.to_string().replace('\n', "; "));
+        }
+    }
 }
 
 /// Asks the system for as many open files as the node can use, and returns how many it allows.

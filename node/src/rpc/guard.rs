@@ -46,7 +46,10 @@ pub(super) struct Guard {
 impl Guard {
     /// A guard of a server that listens on `bound` and also goes by `names`.
     pub(super) fn new(bound: IpAddr, names: &[String]) -> Guard {
-        Guard { bound, names: names.iter().map(|name| name.to_ascii_lowercase()).collect() }
+        let usual = |name: &String| {
+            name.parse().map_or_else(|_| name.to_ascii_lowercase(), |address: IpAddr| address.to_string())
+        };
+        Guard { bound, names: names.iter().map(usual).collect() }
     }
 
     /// Lets pass what names this node and comes from no other page.
@@ -70,7 +73,9 @@ impl Guard {
         let host = host.to_ascii_lowercase();
         match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             // Bound to every address, the node cannot list its own; a literal is no name that could be rebound.
-            Ok(address) => address.is_loopback() || address == self.bound || self.bound.is_unspecified(),
+            Ok(address) if address.is_loopback() || address == self.bound || self.bound.is_unspecified() => true,
+            // It may be that of whoever passes requests on.
+            Ok(address) => self.names.contains(&address.to_string()),
             Err(_) => host == "localhost" || self.names.contains(&host),
         }
     }
@@ -88,7 +93,8 @@ mod tests {
     use super::*;
 
     fn guard(bound: &str) -> Guard {
-        Guard::new(bound.parse().unwrap(), &["Node.Example".into()])
+        let names = ["Node.Example", "203.0.113.7", "2001:DB8:0::7"].map(String::from);
+        Guard::new(bound.parse().unwrap(), &names)
     }
 
     fn check(guard: &Guard, host: &str, origin: Option<&str>) -> Result<(), Stranger> {
@@ -106,7 +112,9 @@ mod tests {
         {
             assert_eq!(check(&guard, host, None), Ok(()), "{host}");
         }
-        assert_eq!(check(&guard, "node.example:8645", None), Ok(()));
+        for host in ["node.example:8645", "203.0.113.7", "[2001:db8::7]:8645"] {
+            assert_eq!(check(&guard, host, None), Ok(()), "{host}");
+        }
         assert_eq!(check(&self::guard("0.0.0.0"), "10.1.2.3", None), Ok(()));
     }
 
@@ -119,6 +127,7 @@ mod tests {
             "a@localhost",
             "192.168.1.5",
             "10.0.0.1",
+            "[2001:db8::8]",
             "2130706433",
             "localhost.",
         ] {

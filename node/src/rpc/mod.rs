@@ -35,7 +35,7 @@ use tokio::time::timeout;
 pub use auth::{COOKIE_FILE, Cookie};
 pub use endpoint::Endpoint;
 pub use faucet::Faucet;
-pub use limits::{MAX_CONNECTIONS, max_reply_bytes, max_request_bytes};
+pub use limits::{MAX_CONNECTIONS, MAX_MINING_THREADS, max_reply_bytes, max_request_bytes};
 pub use server::RpcServer;
 
 use crate::engine::Engine;
@@ -58,8 +58,8 @@ pub struct Rpc {
     faucet: Option<Faucet>,
     /// One for each call that may be worked on at once.
     places: Arc<Semaphore>,
-    /// One for each page that may ask the engine at once: supervisors' calls do not fill its mailbox.
-    pages: Semaphore,
+    /// One for each page that may ask the engine at once, held until it has heard: supervisors' calls do not fill its mailbox.
+    pages: Arc<Semaphore>,
 }
 
 /// The parts of a node that the methods answer from.
@@ -89,7 +89,7 @@ impl Rpc {
     pub fn new(parts: RpcParts) -> Rpc {
         let RpcParts { params, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, faucet } = parts;
         let chain_id = params.chain_id();
-        let (places, pages) = (Arc::new(Semaphore::new(limits::MAX_CALLS)), Semaphore::new(limits::MAX_PAGES));
+        let [places, pages] = [limits::MAX_CALLS, limits::MAX_PAGES].map(|most| Arc::new(Semaphore::new(most)));
         Rpc { params, chain_id, store, mailbox, cookie, batch_secret, hash_rate, metrics, tips, faucet, places, pages }
     }
 
@@ -100,7 +100,12 @@ impl Rpc {
         question: impl FnOnce(&mut Engine, u64) -> T + Send + 'static,
     ) -> Option<T> {
         let ask = async {
-            let _page = self.pages.acquire().await.ok()?;
+            let page = Arc::clone(&self.pages).acquire_owned().await.ok()?;
+            let question = move |engine: &mut Engine, now| {
+                // Whoever asked may be gone: what lies in the mailbox counts.
+                drop(page);
+                question(engine, now)
+            };
             self.mailbox.call(question).await.ok()
         };
         timeout(patience, ask).await.ok().flatten()

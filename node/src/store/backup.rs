@@ -64,7 +64,15 @@ impl Store {
         let draft = directory.join(format!(".drystone-backup-{}", hex::encode(tag)));
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
-        let copied = self.copy_into(file, &cancelled).and_then(|()| {
+        let is_over = || {
+            let is_over = cancelled();
+            if is_over {
+                // At once: closing the copy takes a while, and the program may be ending.
+                let _ = fs::remove_file(&draft);
+            }
+            is_over
+        };
+        let copied = self.copy_into(file, &is_over).and_then(|()| {
             // Linked and not renamed, so that a file which came meanwhile is not replaced.
             fs::hard_link(&draft, path).map_err(failed)?;
             File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;

@@ -76,7 +76,7 @@ mod tests {
         let expected = [
             ("chain_headers", "count", MAX_HEADERS),
             ("mempool_list", "limit", MAX_MEMPOOL_PAGE),
-            ("mining_set", "threads", MAX_MINING_THREADS),
+            ("mining_set", "threads", MAX_MINING_THREADS.into()),
             ("mining_generate", "count", MAX_GENERATE),
             ("net_ban", "seconds", MAX_BAN_SECONDS),
             ("account_history", "limit", MAX_HISTORY_PAGE),

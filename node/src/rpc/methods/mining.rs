@@ -48,7 +48,7 @@ impl Mining {
 
 pub(super) fn set(call: &mut Call) -> Result<MiningStatus, RpcError> {
     let threads: u64 = call.next()?;
-    if threads > MAX_MINING_THREADS {
+    if threads > MAX_MINING_THREADS.into() {
         return Err(call.refuse(format_args!("at most {MAX_MINING_THREADS} threads, {threads} were asked for")));
     }
     let mining = call.engine(move |engine, now| {
