@@ -283,7 +283,10 @@ fn gossip(params: &ChainParams) -> Result<Gossipsub, String> {
         retain_score: Duration::from_secs(10),
         ..PeerScoreParams::default()
     };
-    gossip.with_peer_score(scores, PeerScoreThresholds::default())?;
+    // Ten rejected messages ban a peer, and whoever is not listened to sends no tenth: it would be let go because it does not
+    // answer, and be back at once.
+    let thresholds = PeerScoreThresholds { graylist_threshold: -400.0, ..PeerScoreThresholds::default() };
+    gossip.with_peer_score(scores, thresholds)?;
     for (topic, _) in &topics {
         gossip.subscribe(topic).map_err(|error| error.to_string())?;
     }
