@@ -8,8 +8,8 @@ use std::time::Instant;
 use clap::Parser;
 use drystone_tests::results::RESULTS;
 
+/// Draws the published figures anew, each as SVG and as text.
 #[derive(Parser)]
-#[command(about)]
 struct Arguments {
     /// Which of them; all, where none is named
     names: Vec<String>,

@@ -8,9 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
+use drystone_core::genesis::main_params;
 use drystone_tests::results::advice::advise;
-use drystone_tests::results::network::{Plan, Relay};
-use drystone_tests::sim::link::{CLOUDS, SIMBLOCK};
+use drystone_tests::results::network::Plan;
+use drystone_tests::sim::cost::{TRANSACTION, TRANSACTION_AMONG_FEW};
+use drystone_tests::sim::link::{BUILDING, CLOUDS, SIMBLOCK};
 use drystone_tests::sim::scenario::{explained, shrink};
 use drystone_tests::sim::{Faults, MINUTE, MS, Outcome, Setup, World};
 
@@ -40,11 +42,18 @@ struct Advise {
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     interval: u64,
     /// The transactions of a block in bytes; all blocks are full.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=33_554_432))]
+    #[arg(long, default_value_t = main_params().max_block_bytes, value_parser = clap::value_parser!(u64).range(1..=33_554_432))]
     block_bytes: u64,
-    /// Where the nodes are: at homes all over the world (homes), or in five data centres all over the world (clouds).
+    /// Where the nodes are: at homes all over the world (homes), in five data centres all over the world (clouds), or beside each
+    /// other (building).
     #[arg(long, default_value = "homes")]
     regions: Where,
+    /// How many accounts there are: more take longer to change.
+    #[arg(long, default_value = "million")]
+    accounts: Accounts,
+    /// How slowly the difficulty follows the hash rate: the genesis file's response in intervals.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(60..=100_000))]
+    response: u64,
     /// The risk that is taken that a payment is taken back.
     #[arg(long, default_value_t = 0.001)]
     risk: f64,
@@ -57,6 +66,13 @@ struct Advise {
 enum Where {
     Homes,
     Clouds,
+    Building,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Accounts {
+    Thousand,
+    Million,
 }
 
 #[derive(Args, Clone)]
@@ -111,10 +127,16 @@ fn say_what_to_expect(advice: &Advise) -> ExitCode {
     let regions = match advice.regions {
         Where::Homes => &SIMBLOCK,
         Where::Clouds => &CLOUDS,
+        Where::Building => &BUILDING,
+    };
+    let transaction_us = match advice.accounts {
+        Accounts::Thousand => TRANSACTION_AMONG_FEW,
+        Accounts::Million => TRANSACTION,
     };
     let (interval_ms, block_bytes) = (advice.interval, advice.block_bytes);
-    let plan = Plan { hosts: advice.nodes.into(), interval_ms, block_bytes, relay: Relay::Compact, regions };
-    for (name, value) in advise(&plan, advice.blocks.into(), &[1, 2], advice.risk) {
+    let hosts = advice.nodes.into();
+    let plan = Plan { interval_ms, block_bytes, regions, transaction_us, ..Plan::new(hosts) };
+    for (name, value) in advise(&plan, advice.blocks.into(), &[1, 2], advice.risk, advice.response) {
         println!("{name:<17} {value}");
     }
     ExitCode::SUCCESS

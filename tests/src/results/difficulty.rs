@@ -26,11 +26,14 @@ const HOUR: f64 = 60.0 * MINUTE;
 /// What sets the next target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Drystone's: after each block, by how long it took.
-    Wtema,
+    /// Drystone's: after each block, by how long it took, with a response of so many intervals.
+    Wtema(u64),
     /// Bitcoin's: after each 2016 blocks, by how long they took, at most fourfold.
     Bitcoin,
 }
+
+/// The rule of the main chain.
+const OURS: Rule = Rule::Wtema(120);
 
 /// A chain that is nothing but times and targets.
 pub struct Course {
@@ -49,7 +52,9 @@ pub struct Course {
 impl Course {
     /// A chain in balance: with one hash rate's worth of miners, a block comes once an interval.
     pub fn new(rule: Rule, random: Random) -> Course {
-        let params = main_params();
+        let main = main_params();
+        let response = if let Rule::Wtema(intervals) = rule { intervals * main.interval } else { main.response };
+        let params = ChainParams { response, ..main };
         let time = params.time;
         let parent = ParentTimes { bits: START, height: PERIOD, time, grandparent_time: time - params.interval };
         Course { rule, params, parent, difficulty: 1.0, since: 0.0, random, now: 0.0 }
@@ -63,7 +68,7 @@ impl Course {
         let (bits, height) = (self.parent.bits, self.parent.height + 1);
         self.parent = ParentTimes { bits, height, time, grandparent_time: self.parent.time };
         match self.rule {
-            Rule::Wtema => {
+            Rule::Wtema(_) => {
                 self.parent.bits = next_bits(&self.params, &self.parent);
                 self.difficulty = difficulty_of(self.parent.bits);
             }
@@ -103,7 +108,7 @@ pub fn after_a_step(rule: Rule, rate: f64, seed: u64, times: &[f64]) -> Vec<(f64
 pub fn after_a_sleep(hours: f64, seed: u64) -> (f64, f64) {
     let (mut fast, mut until) = (Vec::new(), Vec::new());
     for run in 0..RUNS {
-        let mut course = Course::new(Rule::Wtema, Random::new(seed).part("sleep", run));
+        let mut course = Course::new(OURS, Random::new(seed).part("sleep", run));
         course.mine(1.0, hours * HOUR);
         let mut blocks = 0.0;
         while (course.difficulty - 1.0).abs() > 0.1 {
@@ -135,11 +140,15 @@ pub fn hopping(rule: Rule, size: f64, below: f64, seed: u64) -> f64 {
     (own_blocks / own_hashes) / (others_blocks / others_hashes) - 1.0
 }
 
+/// The mean of what it gains over some courses.
+fn mean_hopping(rule: Rule, size: f64, below: f64) -> f64 {
+    (1..=SEEDS).map(|seed| hopping(rule, size, below, seed)).sum::<f64>() / SEEDS as f64
+}
+
 /// What it gains with the best of some bounds between the difficulty without it and that with it.
 fn best_hopping(rule: Rule, size: f64) -> f64 {
     let bounds = (1..=4).map(|step| (1.0 + size).powf(f64::from(step) / 4.0));
-    let mean = |below| (1..=SEEDS).map(|seed| hopping(rule, size, below, seed)).sum::<f64>() / SEEDS as f64;
-    bounds.map(mean).fold(f64::NEG_INFINITY, f64::max)
+    bounds.map(|below| mean_hopping(rule, size, below)).fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// The figures.
@@ -147,7 +156,7 @@ pub fn plots() -> Vec<Plot> {
     let times: Vec<f64> = (0..=96).map(|quarter| f64::from(quarter) / 4.0).collect();
     let step = |rule, rate, name: &str, style| Series::new(name, style, after_a_step(rule, rate, 1, &times));
     let sizes = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
-    let gains = |rule| sizes.iter().map(|size| (*size, 100.0 * best_hopping(rule, *size))).collect();
+    let gains = |gain: &dyn Fn(f64) -> f64| sizes.iter().map(|size| (*size, 100.0 * gain(*size))).collect();
     let sleeps = [2.0, 3.0, 6.0, 12.0, 24.0, 72.0, 168.0, 720.0];
     let (fast, until) = sleeps
         .iter()
@@ -161,8 +170,8 @@ pub fn plots() -> Vec<Plot> {
             x: Axis::new("hours since", Scale::Linear, &[0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0]),
             y: Axis::new("minutes per block", Scale::Log, &[0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]),
             series: vec![
-                step(Rule::Wtema, 10.0, "ten times as much", Style::Line),
-                step(Rule::Wtema, 0.1, "a tenth of it", Style::Line),
+                step(OURS, 10.0, "ten times as much", Style::Line),
+                step(OURS, 0.1, "a tenth of it", Style::Line),
                 step(Rule::Bitcoin, 10.0, "ten times as much, by Bitcoin's rule", Style::Dashed),
                 step(Rule::Bitcoin, 0.1, "a tenth of it, by Bitcoin's rule", Style::Dashed),
             ],
@@ -181,14 +190,20 @@ pub fn plots() -> Vec<Plot> {
             file: "difficulty-hopping",
             title: "What a miner gains who comes only while the difficulty is low",
             x: Axis::new("its hash rate, of 1 for all others together", Scale::Log, &sizes),
-            y: Axis::new(
-                "blocks per hash, % above those who stay",
-                Scale::Linear,
-                &[0.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0],
-            ),
+            y: Axis::new("blocks per hash, % above those who stay", Scale::Log, &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0]),
             series: vec![
-                Series::new("Drystone", Style::Line, gains(Rule::Wtema)),
-                Series::new("Bitcoin's rule", Style::Dashed, gains(Rule::Bitcoin)),
+                Series::new("Drystone", Style::Line, gains(&|size| best_hopping(OURS, size))),
+                Series::new(
+                    "Drystone, only while 10 % below the balance",
+                    Style::Line,
+                    gains(&|size| mean_hopping(OURS, size, 0.9)),
+                ),
+                Series::new(
+                    "Drystone, response of 60 intervals",
+                    Style::Line,
+                    gains(&|size| best_hopping(Rule::Wtema(60), size)),
+                ),
+                Series::new("Bitcoin's rule", Style::Dashed, gains(&|size| best_hopping(Rule::Bitcoin, size))),
             ],
         },
     ]
@@ -201,7 +216,7 @@ mod tests {
     #[test]
     fn the_interval_comes_back_after_a_step() {
         for rate in [10.0, 0.1] {
-            let course = after_a_step(Rule::Wtema, rate, 7, &[0.0, 24.0]);
+            let course = after_a_step(OURS, rate, 7, &[0.0, 24.0]);
             let (first, last) = (course[0].1, course[1].1);
             assert!((first - 0.5 / rate).abs() < 0.01, "{course:?}");
             assert!((last / 0.5 - 1.0).abs() < 0.2, "{course:?}");
@@ -220,7 +235,7 @@ mod tests {
 
     #[test]
     fn hopping_pays_next_to_nothing_where_each_block_sets_the_difficulty() {
-        let [ours, bitcoins] = [Rule::Wtema, Rule::Bitcoin].map(|rule| hopping(rule, 10.0, 11.0, 7));
+        let [ours, bitcoins] = [OURS, Rule::Bitcoin].map(|rule| hopping(rule, 10.0, 11.0, 7));
         assert!(ours.abs() < 0.05 && bitcoins > 0.3, "{ours} {bitcoins}");
     }
 }

@@ -105,6 +105,14 @@ pub fn mine(permille: u64, connected: Connected, tie: Tie, hours: u64, seed: u64
     Gain { own: rewards.get(&reward_account(own)).copied().unwrap_or(0), all: rewards.values().sum(), races }
 }
 
+/// The standard error of the mean of some runs' parts of the rewards.
+fn standard_error(gains: &[Gain]) -> f64 {
+    let count = gains.len() as f64;
+    let mean = gains.iter().map(Gain::revenue).sum::<f64>() / count;
+    let squares = gains.iter().map(|gain| (gain.revenue() - mean).powi(2)).sum::<f64>();
+    (squares / (count - 1.0) / count).sqrt()
+}
+
 /// Some runs together.
 fn sum(gains: &[Gain]) -> Gain {
     let total = |of: fn(&Gain) -> u64| gains.iter().map(of).sum();
@@ -158,12 +166,15 @@ pub fn plots() -> Vec<Plot> {
     for (number, (connected, tie)) in cases.iter().enumerate() {
         let at = |share: u64| {
             let of_point = runs.iter().zip(&gains).filter(|((case, of, _), _)| *case == number && *of == share);
-            sum(&of_point.map(|(_, gain)| *gain).collect::<Vec<_>>())
+            of_point.map(|(_, gain)| *gain).collect::<Vec<_>>()
         };
-        let all = sum(&shares.map(at));
-        let gamma = all.gamma().unwrap_or(f64::NAN);
-        let points = shares.iter().map(|share| (*share as f64 / 10.0, 100.0 * at(*share).revenue())).collect();
-        series.push(Series::new(format!("{tie}, {connected}: γ = {gamma:.2}"), Style::Dots, points));
+        let all = shares.map(at);
+        let gamma = sum(&all.concat()).gamma().unwrap_or(f64::NAN);
+        let errors = all.iter().map(|gains| standard_error(gains).powi(2)).sum::<f64>();
+        let error = 100.0 * (errors / shares.len() as f64).sqrt();
+        let points = shares.iter().zip(&all).map(|(share, gains)| (*share as f64 / 10.0, 100.0 * sum(gains).revenue()));
+        let name = format!("{tie}, {connected}: γ = {gamma:.2}, standard error {error:.1}");
+        series.push(Series::new(name, Style::Dots, points.collect()));
     }
     vec![Plot {
         file: "selfish",

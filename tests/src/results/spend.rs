@@ -1,8 +1,8 @@
 //! Paying twice: how likely a payment with some confirmations is taken back by whoever has a part of the hash rate.
 //!
-//! The payer mines in secret from the block before the payment's, with one block in hand, and shows its branch when that has
+//! The payer mines in secret from the block before the payment's, with some blocks in hand, and shows its branch when that has
 //! more work (Rosenfeld, "Analysis of hashrate-based double-spending", 2014, arXiv:1402.2009). His formula counts blocks; here
-//! blocks have the difficulty that core's rule gives each branch, and the branch with more work wins. The block in hand took an
+//! blocks have the difficulty that core's rule gives each branch, and the branch with more work wins. The last block in hand took an
 //! interval, in which others found none: their first block is late by it, so their next ones have a little less work, and a
 //! branch that is level with theirs mostly wins. That is the payee's worse case.
 
@@ -47,6 +47,28 @@ pub enum Times {
     Early,
 }
 
+/// How somebody goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attack {
+    /// The payer's part of the hash rate.
+    pub share: f64,
+    /// Blocks in hand when the payment is made, one or more. Whoever mines in secret all the time and pays when it has so many
+    /// picks the moment: with k of them the part (q / p)^k of all time.
+    pub lead: u32,
+    /// What it writes into its blocks.
+    pub times: Times,
+    /// How slowly the difficulty follows, in intervals.
+    pub response: u64,
+}
+
+impl Attack {
+    /// With one block in hand and false times, on the main chain.
+    pub fn new(share: f64) -> Attack {
+        let main = main_params();
+        Attack { share, lead: 1, times: Times::Early, response: main.response / main.interval }
+    }
+}
+
 /// One branch: its last block, its work and the difficulty of its next block, both in blocks of the start.
 #[derive(Clone, Copy)]
 struct Branch {
@@ -66,7 +88,7 @@ impl Branch {
     }
 }
 
-/// The probability that an attack with `share` of the hash rate succeeds, and its standard error, from `count` attacks.
+/// The probability that an attack succeeds on a payment with so many confirmations, and its standard error, from `count` of them.
 ///
 /// Few would succeed, so the payer finds more blocks here than its hash rate gives it; every attack succeeds, and counts by its
 /// likelihood ratio: importance sampling, tilted as for random walks (Asmussen and Glynn, "Stochastic Simulation", 2007, chapter
@@ -76,21 +98,25 @@ impl Branch {
 ///
 /// # Panics
 /// If the payer has half of the hash rate.
-pub fn attacks(share: f64, confirmations: u32, times: Times, seed: u64, count: u64) -> (f64, f64) {
+pub fn attacks(attack: Attack, confirmations: u32, seed: u64, count: u64) -> (f64, f64) {
+    let Attack { share, lead, times, response } = attack;
     assert!(share < 0.5, "{share} of the hash rate");
-    let params = main_params();
+    let main = main_params();
+    let params = ChainParams { response: response * main.interval, ..main };
     let mut random = Random::new(seed).part("spend", u64::from(confirmations) << 32 | (share * 1000.0) as u64);
     let (time, interval) = (params.time + params.interval, params.interval);
     let parent = ParentTimes { bits: START, height: 100, time, grandparent_time: time - interval };
     let start = Branch { parent, work: 0.0, difficulty: 1.0 };
-    let attack = |_| {
+    let weigh = |_| {
         let (mut honest, mut secret) = (start, start);
         let mut now = (time + interval) as f64;
         let date = |branch: &Branch, now: f64| match times {
             Times::True => now as u64,
             Times::Early => branch.parent.time + 1,
         };
-        secret.extend(&params, date(&secret, now));
+        for _ in 0..lead {
+            secret.extend(&params, date(&secret, now));
+        }
         let (mut confirmed, mut weight) = (0, 1.0);
         loop {
             if confirmed >= confirmations && secret.work > honest.work {
@@ -113,21 +139,20 @@ pub fn attacks(share: f64, confirmations: u32, times: Times, seed: u64, count: u
             }
         }
     };
-    let (sum, squares) = (0..count)
-        .map(attack)
-        .fold((0.0, 0.0), |(sum, squares), weight: f64| (sum + weight, squares + weight * weight));
+    let (sum, squares) =
+        (0..count).map(weigh).fold((0.0, 0.0), |(sum, squares), weight: f64| (sum + weight, squares + weight * weight));
     let mean = sum / count as f64;
     (mean, ((squares / count as f64 - mean * mean) / count as f64).sqrt())
 }
 
-/// The fewest confirmations after which `share` of the hash rate takes a payment back with a probability below `risk`, with false
-/// times and two standard errors to spare; nothing where a thousand are too few, or for half of the hash rate.
-pub fn enough(share: f64, risk: f64) -> Option<u32> {
+/// The fewest confirmations after which an attack takes a payment back with a probability below `risk`, with two standard errors to
+/// spare; nothing where a thousand are too few, or for half of the hash rate.
+pub fn enough(attack: Attack, risk: f64) -> Option<u32> {
     let safe = |confirmations: u32| {
-        let (mean, error) = attacks(share, confirmations, Times::Early, 1, ATTACKS);
+        let (mean, error) = attacks(attack, confirmations, 1, ATTACKS);
         mean + 2.0 * error < risk
     };
-    if share >= 0.5 {
+    if attack.share >= 0.5 {
         return None;
     }
     // Twice as many each time, because many take long to try.
@@ -152,7 +177,8 @@ pub fn plots() -> Vec<Plot> {
     let mut series = Vec::new();
     for (times, name) in [(Times::Early, "with false times"), (Times::True, "with true times")] {
         for (place, share) in shares.into_iter().enumerate() {
-            let points = in_parallel(&confirmations, |n| (f64::from(*n), attacks(share, *n, times, 1, ATTACKS).0));
+            let attack = Attack { times, ..Attack::new(share) };
+            let points = in_parallel(&confirmations, |n| (f64::from(*n), attacks(attack, *n, 1, ATTACKS).0));
             let style = if times == Times::Early { Style::Line } else { Style::Dots };
             series
                 .push(Series::new(format!("{} % of the hash rate, {name}", share * 100.0), style, points).like(place));
@@ -164,10 +190,15 @@ pub fn plots() -> Vec<Plot> {
         series.push(Series::new(name, Style::Dashed, formula).like(place));
     }
     let percents = [1.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0];
-    let asked = [0.01, 0.001, 0.0001].map(|risk| {
-        let counts = in_parallel(&percents, |percent| (*percent, enough(percent / 100.0, risk)));
+    let asked = [(0.01, 1), (0.001, 1), (0.0001, 1), (0.001, 5)].map(|(risk, lead)| {
+        let attack = |percent: f64| Attack { lead, ..Attack::new(percent / 100.0) };
+        let counts = in_parallel(&percents, |percent| (*percent, enough(attack(*percent), risk)));
         let points = counts.into_iter().filter_map(|(percent, count)| Some((percent, f64::from(count?)))).collect();
-        Series::new(format!("for a risk below {} %", short(risk * 100.0)), Style::Line, points)
+        let name = format!("for a risk below {} %", short(risk * 100.0));
+        match lead {
+            1 => Series::new(name, Style::Line, points),
+            _ => Series::new(format!("{name}, of a payer with {lead} blocks in hand"), Style::Dashed, points),
+        }
     });
     // Far below the axis.
     series.iter_mut().for_each(|series| series.points.retain(|(_, probability)| *probability > 1e-6));
@@ -210,19 +241,24 @@ mod tests {
     fn attacks_succeed_as_often_as_if_being_level_were_sometimes_enough() {
         for (share, confirmations) in [(0.1, 2), (0.2, 4), (0.3, 6)] {
             let bound = |ahead| rosenfeld(share, confirmations, ahead);
-            let [honest, early] =
-                [Times::True, Times::Early].map(|times| attacks(share, confirmations, times, 7, 1_000).0);
+            let of = |attack| attacks(attack, confirmations, 7, 1_000).0;
+            let [honest, early] = [Times::True, Times::Early].map(|times| of(Attack { times, ..Attack::new(share) }));
             assert!(bound(1) < honest && honest < early && early < 1.05 * bound(0), "{honest} {early}");
+            // Who picks the moment does better.
+            let ahead = of(Attack { lead: 3, ..Attack::new(share) });
+            assert!(ahead > 1.3 * early, "{ahead} {early}");
         }
     }
 
     /// A long branch whose times are false has blocks of ever more work, of which one may be enough.
     #[test]
     fn false_times_are_worth_more_the_longer_the_branch() {
-        let ratio = |confirmations| {
-            let [honest, early] = [Times::True, Times::Early].map(|times| attacks(0.3, confirmations, times, 7, 500).0);
+        let ratio = |confirmations, response| {
+            let [honest, early] = [Times::True, Times::Early]
+                .map(|times| attacks(Attack { times, response, ..Attack::new(0.3) }, confirmations, 7, 500).0);
             early / honest
         };
-        assert!((1.0..1.3).contains(&ratio(6)) && ratio(40) > 2.0, "{} {}", ratio(6), ratio(40));
+        let [few, many, quick] = [ratio(6, 120), ratio(40, 120), ratio(40, 60)];
+        assert!((1.0..1.3).contains(&few) && many > 2.0 && quick > 1.5 * many, "{few} {many} {quick}");
     }
 }

@@ -4,14 +4,16 @@
 use drystone_core::block::Body;
 use drystone_node::engine::message::{ChainEvent, Input, Output, PeerEvent};
 use drystone_node::engine::wire::{Request, Response};
-use drystone_node::engine::work::{Done, Job};
+use drystone_node::engine::work::{Done, Job, Part};
 
 /// Any call of the engine.
 pub const CALL: u64 = 20;
 /// A commit: copied pages and a sync.
 pub const COMMIT: u64 = 2_000;
-/// A transaction connected or disconnected: two leaves and their share of the tree.
+/// A transaction connected: two leaves and their share of the tree, in a ledger of a million accounts.
 pub const TRANSACTION: u64 = 40;
+/// The same in a ledger of a thousand.
+pub const TRANSACTION_AMONG_FEW: u64 = 5;
 /// A header checked and stored.
 pub const HEADER: u64 = 5;
 /// A transaction admitted.
@@ -39,10 +41,10 @@ pub fn of_input(input: &Input, weight: u64) -> u64 {
     }
 }
 
-/// What outputs tell of the work that led to them.
-pub fn of_outputs(outputs: &[Output], weight: u64) -> u64 {
+/// What outputs tell of the work that led to them, where a transaction takes so long.
+pub fn of_outputs(outputs: &[Output], weight: u64, transaction: u64) -> u64 {
     let cost = |output: &Output| match output {
-        Output::Event(ChainEvent::Connected { txids, .. }) => COMMIT + TRANSACTION * weight * txids.len() as u64,
+        Output::Event(ChainEvent::Connected { txids, .. }) => COMMIT + transaction * weight * txids.len() as u64,
         Output::Event(ChainEvent::Disconnected { .. }) => COMMIT,
         _ => 0,
     };
@@ -54,7 +56,10 @@ pub fn of_job(job: &Job, weight: u64) -> u64 {
     let signatures = |body: &Body| (SIGNATURE + HASH) * weight * body.transactions.len() as u64;
     JOB + match job {
         Job::Assemble { parts, .. } => HASH * weight * parts.len() as u64,
-        Job::Complete { parts, .. } => (SIGNATURE + HASH) * weight * parts.len() as u64,
+        Job::Complete { parts, .. } => {
+            let fetched = parts.iter().filter(|part| matches!(part, Part::Fetched(_))).count();
+            (SIGNATURE * fetched as u64 + HASH * parts.len() as u64) * weight
+        }
         Job::CheckBlock { body, .. } => signatures(body),
         Job::CheckTransactions { transactions, .. } => SIGNATURE * weight * transactions.len() as u64,
         Job::Serve { request: Request::Headers(_), .. } => READ * 100,

@@ -72,6 +72,9 @@ pub static SIMBLOCK: Regions = Regions {
     ],
 };
 
+/// Machines of one building: a millisecond one way, which is plenty, and a line of a gigabit for each.
+pub static BUILDING: Regions = Regions { latency_ms: &[&[1]], hosts: &[1], rates: &[&[(125_000_000, 125_000_000)]] };
+
 impl Regions {
     /// How many there are.
     pub fn count(&self) -> usize {

@@ -9,6 +9,7 @@ use drystone_core::key::SecretKey;
 use drystone_core::params::{Allocation, ChainKind, ChainParams};
 use drystone_core::pow::{CompactTarget, Work};
 
+use super::cost::TRANSACTION;
 use super::faults::Fault;
 use super::link::{CLOUDS, Regions};
 use super::{MINUTE, MS, SECOND};
@@ -175,6 +176,8 @@ pub struct Setup {
     /// How many real transactions each simulated one stands for, on links and in the cost of work: so blocks are as large as
     /// real ones and are not built. The engine does not know: where its patience depends on sizes, it goes by the small ones.
     pub weight: u64,
+    /// How long it takes to connect a transaction, in microseconds: [`TRANSACTION`], or less among few accounts.
+    pub transaction_us: u64,
     /// Where hosts are.
     pub regions: &'static Regions,
     /// Whether ties between tips are decided by lot, in place of by which was seen first.
@@ -201,6 +204,7 @@ impl Setup {
             minimum_work,
             age_ms,
             weight,
+            transaction_us: TRANSACTION,
             regions,
             ties_by_lot: false,
             relays_payments,

@@ -101,7 +101,7 @@ impl World {
         let Some(node) = self.hosts[number].node_mut() else { return };
         let steps = node.engine.steps() - std::mem::replace(&mut node.steps, node.engine.steps());
         let (tip, bytes) = (*node.engine.tip(), peer.map(|peer| (peer, node.engine.peer_bytes(&peer))));
-        let cost = cost + super::cost::of_outputs(&outputs, self.setup.weight);
+        let cost = cost + super::cost::of_outputs(&outputs, self.setup.weight, self.setup.transaction_us);
         let done = self.now + cost;
         node.busy_until = done;
         self.report(Report::Called { host: number, steps });
