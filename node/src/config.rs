@@ -240,10 +240,11 @@ fn read_threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16
     }
 }
 
-/// Names and addresses as a browser sends them, of which the port is not looked at.
+/// Names and addresses, an IPv6 one with or without its brackets.
 fn read_hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     let hosts = Vec::<String>::deserialize(deserializer)?;
-    let is_host = |host: &&String| host.parse::<IpAddr>().is_ok() || !(host.is_empty() || host.contains([':', '/']));
+    let is_name = |host: &str| !(host.is_empty() || host.contains([':', '/', '[', ']']));
+    let is_host = |host: &&String| is_name(host) || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
     match hosts.iter().find(|host| !is_host(host)) {
         Some(host) => Err(D::Error::custom(format!("{host:?} is no host name or address: leave out scheme and port"))),
         None => Ok(Some(hosts)),
@@ -363,7 +364,7 @@ mod tests {
         fs::write(directory.path().join("g.json"), dev_params().to_json()).unwrap();
         let address = encode_address("tdry", &AccountId([5; 32]));
         let text = format!(
-            "genesis = 'g.json'\ndata_dir = 'd'\nrpc = '127.0.0.1:1'\nrpc_hosts = ['node.example']\n\
+            "genesis = 'g.json'\ndata_dir = 'd'\nrpc = '127.0.0.1:1'\nrpc_hosts = ['node.example', '[::1]', '::1']\n\
              listen = '127.0.0.1:7'\npeers = ['10.0.0.1:1', '/ip4/10.0.0.2/tcp/2']\nmine = '{address}'\nthreads = 3\nkernel = 'portable'\nscrub_days = 30\nlog = 'warn'\nlog_json = true\n\
              [net]\nmax_per_ip = 9\ngroup_limits = false\n"
         );
@@ -371,7 +372,7 @@ mod tests {
         assert_eq!(config.params, dev_params());
         assert_eq!(config.data.path(), directory.path().join("d"));
         assert_eq!(config.rpc.to_string(), "127.0.0.1:1");
-        assert_eq!(config.rpc_hosts, ["node.example"]);
+        assert_eq!(config.rpc_hosts, ["node.example", "[::1]", "::1"]);
         assert_eq!(config.listen, Listen { address: "127.0.0.1:7".parse().unwrap(), any_port: false });
         assert_eq!(config.peers, ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap()]);
         assert_eq!((config.max_per_ip, config.group_limits, config.mdns), (9, false, false));
@@ -430,6 +431,7 @@ mod tests {
             "rpc_hosts = ['node.example:8645']",
             "rpc_hosts = ['http://node.example']",
             "rpc_hosts = ['[2001:db8::7]:8645']",
+            "rpc_hosts = ['[node.example]']",
             "net.max_per_ip = 0",
             "kernel = 5",
             "rpc = 'nowhere'",

@@ -295,12 +295,10 @@ impl Driver {
                     | DisconnectReason::Stranger => {
                         line!(self.speaks_of_strangers(), warn, %peer, "peer refused: {reason}");
                     }
-                    DisconnectReason::NoHandshake => {
+                    DisconnectReason::NoHandshake | DisconnectReason::Unresponsive => {
                         line!(self.speaks_of_strangers(), info, %peer, "peer disconnected: {reason}");
                     }
-                    DisconnectReason::Banned(_) | DisconnectReason::Unresponsive => {
-                        info!(%peer, "peer disconnected: {reason}");
-                    }
+                    DisconnectReason::Banned(_) => info!(%peer, "peer disconnected: {reason}"),
                 }
                 self.send(output);
             }
@@ -341,8 +339,8 @@ fn is_for_nothing(event: &NetEvent) -> bool {
     match event {
         NetEvent::Joined { direction, .. } => *direction == Direction::Inbound,
         NetEvent::Penalty { points, .. } => *points == 0,
-        NetEvent::LowWork { .. } | NetEvent::StateMismatch { .. } => true,
-        NetEvent::Reassigned { .. } | NetEvent::Unavailable { .. } | NetEvent::Unserved { .. } => false,
+        NetEvent::LowWork { .. } | NetEvent::StateMismatch { .. } | NetEvent::Unserved { .. } => true,
+        NetEvent::Reassigned { .. } | NetEvent::Unavailable { .. } => false,
     }
 }
 
@@ -358,7 +356,9 @@ fn log_network(event: &NetEvent, aloud: bool) {
         NetEvent::LowWork { peer, headers } => {
             line!(aloud, info, %peer, headers, "chain of headers with too little work ignored");
         }
-        NetEvent::Unserved { peer, reason } => error!(%peer, "peer not served, data on disk are damaged: {reason}"),
+        NetEvent::Unserved { peer, reason } => {
+            line!(aloud, error, %peer, "peer not served, data on disk are damaged: {reason}");
+        }
         NetEvent::StateMismatch { peer, height, required, found } => {
             line!(aloud, warn, %peer, height, %required, %found, "a peer's state is not what the block says");
         }

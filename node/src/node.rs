@@ -186,7 +186,8 @@ pub(crate) fn run(config: &Config, greets: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The note that a node runs here, which goes when the node does, whatever ends it.
+/// The note that a node runs here, which goes when the node does; but for a kill and a second signal, after which the next start
+/// takes it away.
 struct Noted<'a>(&'a DataDir);
 
 impl Drop for Noted<'_> {

@@ -12,7 +12,7 @@ use zeroize::Zeroize;
 const CHECKSUM_BYTES: usize = 32;
 
 /// Writes a file that must not exist yet, readable by its owner only. Where it fails nothing is left; after a crash the file is there
-/// in full or not at all.
+/// in full or not at all, but for what [`place`] says.
 ///
 /// Fails with [`io::ErrorKind::AlreadyExists`], and changes nothing, if anything has that name.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -46,6 +46,8 @@ pub(crate) enum Fate {
     Replaced { by: Txid },
     /// It is nowhere.
     Gone,
+    /// It is in no list any more, and too deep to say why.
+    Unlisted,
 }
 
 /// A payment that a reorganisation took out of its block.
@@ -91,8 +93,7 @@ impl Memory {
 
     /// What became of the payments that `confirmed`, all those of the checked chain up to `tip`, do not have in the block where they
     /// were: the newest first, and `limit` of them at most, because a node is asked for each. Also how many more there are. Where
-    /// that block still stands, or lies below the headers that are kept and so below what reorganises, nothing was taken away: one
-    /// of two lists is false, and a receipt says which.
+    /// that block still stands nothing was taken away: one of two lists is false, and a receipt says which.
     ///
     /// # Errors
     /// If a node does not answer.
@@ -107,10 +108,7 @@ impl Memory {
     ) -> Result<(Vec<Mark>, usize), Failure> {
         let now: BTreeMap<Txid, &Seen> = confirmed.iter().map(|seen| (seen.transaction.txid, seen)).collect();
         let moved = |seen: &&Seen| now.get(&seen.transaction.txid).is_none_or(|now| now.block_hash != seen.block_hash);
-        let stands = |seen: &Seen| match headers.hash_at(seen.height) {
-            Some(hash) => hash == seen.block_hash,
-            None => seen.height <= headers.tip().height(),
-        };
+        let stands = |seen: &&Seen| headers.contains(seen.height, seen.block_hash);
         let displaced: Vec<&Seen> =
             self.kept.payments.iter().rev().filter(moved).filter(|seen| !stands(seen)).collect();
         let mut marks = Vec::new();
@@ -124,6 +122,9 @@ impl Memory {
                 Fate::Moved { height: *height, block_hash: *block_hash }
             } else if waits(client, txid)? {
                 Fate::Waits
+            } else if seen.height <= headers.tip().height() && headers.hash_at(seen.height).is_none() {
+                // Its header is no longer kept.
+                Fate::Unlisted
             } else if let Some(other) = successor() {
                 Fate::Replaced { by: other.txid }
             } else {
@@ -193,6 +194,7 @@ impl Mark {
             Fate::Waits => ("waits", Value::Null, None),
             Fate::Replaced { by } => ("replaced", Value::Null, Some(by)),
             Fate::Gone => ("gone", Value::Null, None),
+            Fate::Unlisted => ("unlisted", Value::Null, None),
         };
         json!({
             "was": { "height": height, "hash": block_hash },
@@ -211,6 +213,7 @@ impl Mark {
                 "sign it again with: drystone-wallet sign --nonce {nonce}, so that only one can be made, and broadcast it"
             )),
             (Fate::Gone, false) => Some("whoever paid must pay again".into()),
+            (Fate::Unlisted, _) => Some("ask another node with --rpc URL, or for a receipt".into()),
             (Fate::Moved { .. } | Fate::Waits | Fate::Replaced { .. }, _) => None,
         }
     }
@@ -223,6 +226,7 @@ impl Fate {
             Fate::Waits => "waits again".into(),
             Fate::Replaced { by } => format!("is replaced: {by} has its nonce"),
             Fate::Gone => "is gone".into(),
+            Fate::Unlisted => "is not listed any more: one of two lists is false, or its block was replaced".into(),
         }
     }
 }
@@ -355,10 +359,15 @@ mod tests {
             assert_eq!(fates(&told), [], "{}", told.text);
             assert_eq!(fates(&look(&ledger.lock().unwrap(), dir.path(), 20)), []);
         }
-        // Nor when it is too deep to be remembered.
+        // Of one whose header is not kept that is not known.
         ledger.lock().unwrap().mine(WINDOW + 1, 1);
         let told = history::run(&command(&liar, dir.path(), &flags).options, Some(&address), 20).unwrap();
-        assert_eq!(fates(&told), [], "{}", told.text);
+        assert_eq!(fates(&told).iter().map(|(_, now)| now).collect::<Vec<_>>(), ["unlisted"], "{}", told.text);
+        assert!(
+            told.text.contains("one of two lists is false, or its block was replaced; ask another"),
+            "{}",
+            told.text
+        );
     }
 
     /// A node that lags behind what was checked before has not reorganised anything.

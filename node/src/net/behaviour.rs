@@ -71,6 +71,10 @@ const GOSSIP_PATIENCE: Duration = Duration::from_secs(8);
 /// Ids in one message of control, and messages that are asked for at once: as many as fit into the queue of whoever is asked.
 const GOSSIP_IDS: usize = GOSSIP_QUEUE;
 
+/// The score, less the square of the rejected messages, below which nothing of a peer is heard. Ten such messages ban it, and whoever
+/// is not heard sends no tenth: it would be let go because it does not answer, and be back at once.
+const GRAYLIST: f64 = -400.0;
+
 /// How long whoever told of a message may take to send it.
 const GOSSIP_FOLLOWUP: Duration = Duration::from_secs(10);
 
@@ -283,9 +287,7 @@ fn gossip(params: &ChainParams) -> Result<Gossipsub, String> {
         retain_score: Duration::from_secs(10),
         ..PeerScoreParams::default()
     };
-    // Ten rejected messages ban a peer, and whoever is not listened to sends no tenth: it would be let go because it does not
-    // answer, and be back at once.
-    let thresholds = PeerScoreThresholds { graylist_threshold: -400.0, ..PeerScoreThresholds::default() };
+    let thresholds = PeerScoreThresholds { graylist_threshold: GRAYLIST, ..PeerScoreThresholds::default() };
     gossip.with_peer_score(scores, thresholds)?;
     for (topic, _) in &topics {
         gossip.subscribe(topic).map_err(|error| error.to_string())?;
@@ -296,7 +298,17 @@ fn gossip(params: &ChainParams) -> Result<Gossipsub, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::limits::BAN_SCORE;
+    use crate::engine::verdict::{Refusal, judge};
     use drystone_core::genesis::{dev_params, main_params};
+    use drystone_core::validation::TransactionError;
+
+    /// Points and scores fade alike.
+    #[test]
+    fn a_peer_is_banned_before_it_is_not_heard() {
+        let cheapest = judge(&Refusal::Transaction(TransactionError::AmountOverflow)).penalty;
+        assert!(f64::from(BAN_SCORE / cheapest + 1).powi(2) < -GRAYLIST);
+    }
 
     #[test]
     fn gossip_can_be_set_up_for_every_chain() {

@@ -46,9 +46,8 @@ pub(super) struct Guard {
 impl Guard {
     /// A guard of a server that listens on `bound` and also goes by `names`.
     pub(super) fn new(bound: IpAddr, names: &[String]) -> Guard {
-        let usual = |name: &String| {
-            name.parse().map_or_else(|_| name.to_ascii_lowercase(), |address: IpAddr| address.to_string())
-        };
+        let usual =
+            |name: &String| address(name).map_or_else(|| name.to_ascii_lowercase(), |address| address.to_string());
         Guard { bound, names: names.iter().map(usual).collect() }
     }
 
@@ -71,14 +70,19 @@ impl Guard {
 
     fn is_ours(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
-        match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        match address(&host) {
             // Bound to every address, the node cannot list its own; a literal is no name that could be rebound.
-            Ok(address) if address.is_loopback() || address == self.bound || self.bound.is_unspecified() => true,
+            Some(address) if address.is_loopback() || address == self.bound || self.bound.is_unspecified() => true,
             // It may be that of whoever passes requests on.
-            Ok(address) => self.names.contains(&address.to_string()),
-            Err(_) => host == "localhost" || self.names.contains(&host),
+            Some(address) => self.names.contains(&address.to_string()),
+            None => host == "localhost" || self.names.contains(&host),
         }
     }
+}
+
+/// An address, an IPv6 one with or without its brackets.
+fn address(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse().ok()
 }
 
 /// The value of a field that must stand exactly once.
@@ -93,7 +97,7 @@ mod tests {
     use super::*;
 
     fn guard(bound: &str) -> Guard {
-        let names = ["Node.Example", "203.0.113.7", "2001:DB8:0::7"].map(String::from);
+        let names = ["Node.Example", "203.0.113.7", "[2001:DB8:0::7]"].map(String::from);
         Guard::new(bound.parse().unwrap(), &names)
     }
 

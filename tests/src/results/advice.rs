@@ -1,5 +1,7 @@
 //! What to expect of a network of one's own: how long blocks take, how many come to nothing, how many confirmations are enough.
 
+use std::fmt;
+
 use super::network::{Plan, Propagation, Relay, in_parallel, propagation, stale_rate};
 use super::spend::{Attack, MOST_CONFIRMATIONS, enough};
 
@@ -40,10 +42,14 @@ fn confirmations(attack: Attack, stale: f64, risk: f64) -> Option<u32> {
     enough(Attack { share, ..attack }, risk)
 }
 
-/// Times in which percentiles of the nodes have a block.
-fn times(Propagation { p50, p90, p99, .. }: &Propagation) -> String {
+/// Times in which percentiles of the nodes have a block, and what they say.
+fn times(spread: &Propagation, what: impl fmt::Display) -> String {
+    let Propagation { blocks, p50, p90, p99, .. } = spread;
+    if *blocks == 0 {
+        return "no block reached every node before the next".into();
+    }
     let seconds = |us: &u64| format!("{:.3} s", *us as f64 / 1e6);
-    [p50, p90, p99].map(seconds).join(", ")
+    format!("{} {what}", [p50, p90, p99].map(seconds).join(", "))
 }
 
 /// Lets a network mine, and says what came of it: a name and a value for each line. Its difficulty follows in `response` intervals.
@@ -52,16 +58,17 @@ fn times(Propagation { p50, p90, p99, .. }: &Propagation) -> String {
 /// If a checker of the simulator finds something wrong.
 pub fn advise(plan: &Plan, blocks: usize, seeds: &[u64], risk: f64, response: u64) -> Vec<(String, String)> {
     let found = stale_rate(plan, blocks, seeds);
-    let spread = match found.propagation.blocks {
-        0 => "no block reached every node before the next".into(),
-        blocks => {
-            let times = times(&found.propagation);
-            format!("{times} until 50, 90, 99 % of the nodes have a block, over the {blocks} that all had")
-        }
-    };
+    let blocks = found.propagation.blocks;
+    let spread = format_args!("until 50, 90, 99 % of the nodes have a block, over the {blocks} that all had");
+    let spread = times(&found.propagation, spread);
     // With time between them: how blocks wait for each other is not the question here.
     let interval_ms = plan.interval_ms.max(AT_REST_MS);
     let unseen = &propagation(&[Plan { relay: Relay::Full, interval_ms, ..*plan }], UNSEEN, seeds)[0];
+    let least = enough_ms(unseen);
+    let unseen = times(
+        unseen,
+        format_args!("where no node has the block's payments; {SPREADS} times what 90 % wait is {least} ms"),
+    );
     let stale = found.expected_ppm as f64 / 1e6;
     let counted = format!("{:.2} % expected, {} of {} counted", 100.0 * stale, found.stale, found.found);
     let mut lines = vec![
@@ -70,14 +77,7 @@ pub fn advise(plan: &Plan, blocks: usize, seeds: &[u64], risk: f64, response: u6
             format!("{} bytes every {} ms, stale ones too, {} nodes", plan.block_bytes, plan.interval_ms, plan.hosts),
         ),
         ("spread".into(), spread),
-        (
-            "  unseen".into(),
-            format!(
-                "{} where no node has the block's payments; {SPREADS} times what 90 % wait is {} ms",
-                times(unseen),
-                enough_ms(unseen)
-            ),
-        ),
+        ("  unseen".into(), unseen),
         ("stale".into(), counted),
         ("interval".into(), judge_interval(plan.interval_ms, &found.propagation)),
         ("confirmations".into(), format!("for a risk below {risk} that a payment is taken back by")),

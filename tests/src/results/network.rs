@@ -77,7 +77,7 @@ pub struct Plan {
     pub regions: &'static Regions,
     /// How long it takes to connect a transaction, in microseconds.
     pub transaction_us: u64,
-    /// The miners' parts of the hash rate; where none are given they are drawn, from one to ten each.
+    /// The miners' parts of the hash rate, of 1,000 that find a block each interval; where none are given they are drawn.
     pub shares: &'static [u64],
 }
 

@@ -79,6 +79,22 @@ fn a_peer_of_another_version_is_told_so_and_not_banned() {
     network.is_well("another version", LITTLE);
 }
 
+/// It costs a stranger nothing to come again under another name, so lines of the log about it are few.
+#[test]
+fn who_comes_again_and_again_does_not_fill_the_log() {
+    let (mut network, _root) = network("again");
+    for secret in 0..100 {
+        let peer = Peer::start(&network.params, secret);
+        let node = peer.dial(network.nodes[0].p2p()).expect("it is let in");
+        peer.ask(node, ask(&Request::Status(network.status()))).expect("it answers");
+    }
+    let lines = network.nodes[0].lines(&["peer connected", "Inbound"]).len();
+    println!("a hundred strangers: {lines} lines");
+    // Sixty at once, and one in ten seconds.
+    assert!((50..90).contains(&lines), "{lines}");
+    network.is_well("again and again", LITTLE);
+}
+
 #[test]
 fn silence_takes_a_place_for_a_while_only() {
     let (mut network, _root) = network("silence");

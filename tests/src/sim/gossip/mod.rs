@@ -65,7 +65,7 @@ pub const REJECT_LEAST: u64 = REJECT / 10;
 pub const GOSSIP_PENALTY: u64 = 10;
 /// The penalty above which nothing is published to a peer outside of the mesh: eight messages.
 pub const PUBLISH_PENALTY: u64 = 50;
-/// The penalty above which nothing of a peer is read: twenty messages, twice what bans it.
+/// The penalty above which nothing of a peer is read: 21 messages, twice what bans it.
 pub const GRAYLIST_PENALTY: u64 = 400;
 /// How long the count of a peer that left is kept, in milliseconds.
 pub const RETAIN_MS: u64 = 10_000;
