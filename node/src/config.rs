@@ -16,7 +16,7 @@ use drystone_core::params::{ChainKind, ChainParams};
 use drystone_node::engine::limits::{PEERS, PEERS_PER_ADDRESS};
 use drystone_node::engine::operator::dialable;
 use drystone_node::net::parse_address;
-use drystone_node::rpc::MAX_MINING_THREADS;
+use drystone_node::rpc::{MAX_MINING_THREADS, host_address};
 use drystone_node::store::StoreOptions;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -244,7 +244,7 @@ fn read_threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16
 fn read_hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     let hosts = Vec::<String>::deserialize(deserializer)?;
     let is_name = |host: &str| !(host.is_empty() || host.contains([':', '/', '[', ']']));
-    let is_host = |host: &&String| is_name(host) || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    let is_host = |host: &&String| is_name(host) || host_address(host).is_some();
     match hosts.iter().find(|host| !is_host(host)) {
         Some(host) => Err(D::Error::custom(format!("{host:?} is no host name or address: leave out scheme and port"))),
         None => Ok(Some(hosts)),

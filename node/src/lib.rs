@@ -11,8 +11,8 @@
 //!
 //! [`engine`] is sans-IO: it reads no clock and no socket, spawns nothing, and gives the same outputs for the same inputs.
 //! [`store`] is redb with Drystone's tables. [`rpc`] answers reads from store snapshots on its own threads and asks the
-//! engine for the rest. [`mailbox`] is the one way to the engine, [`metrics`] count what goes on. The program itself (`main.rs`, `node.rs`) is the shell
-//! around them: the only reader of clocks and of the operating system's randomness.
+//! engine for the rest. [`mailbox`] is the one way to the engine, [`metrics`] count what goes on. The program itself
+//! (`main.rs`, `node.rs`) is the shell around them: the only reader of clocks and of the operating system's randomness.
 
 pub mod engine;
 pub mod mailbox;

@@ -63,13 +63,12 @@ impl Session<'_, '_> {
                     return Err(sent(failure));
                 }
             } else if looks {
-                let included = self.included(transaction, &told).map_err(sent)?;
                 if let Some(height) = self.proved.heavier {
                     // A chain that was outdone before proves nothing, neither a block nor a nonce: the node has yet to come after.
                     if last {
                         return Err(sent(late(height)));
                     }
-                } else if let Some(inclusion) = included {
+                } else if let Some(inclusion) = self.included(transaction, &told).map_err(sent)? {
                     return Ok(inclusion);
                 } else if self.proved.account.nonce > transaction.body.nonce {
                     match self.spent(transaction.body.nonce) {

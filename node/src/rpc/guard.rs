@@ -47,7 +47,7 @@ impl Guard {
     /// A guard of a server that listens on `bound` and also goes by `names`.
     pub(super) fn new(bound: IpAddr, names: &[String]) -> Guard {
         let usual =
-            |name: &String| address(name).map_or_else(|| name.to_ascii_lowercase(), |address| address.to_string());
+            |name: &String| host_address(name).map_or_else(|| name.to_ascii_lowercase(), |address| address.to_string());
         Guard { bound, names: names.iter().map(usual).collect() }
     }
 
@@ -70,7 +70,7 @@ impl Guard {
 
     fn is_ours(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
-        match address(&host) {
+        match host_address(&host) {
             // Bound to every address, the node cannot list its own; a literal is no name that could be rebound.
             Some(address) if address.is_loopback() || address == self.bound || self.bound.is_unspecified() => true,
             // It may be that of whoever passes requests on.
@@ -80,8 +80,8 @@ impl Guard {
     }
 }
 
-/// An address, an IPv6 one with or without its brackets.
-fn address(host: &str) -> Option<IpAddr> {
+/// The address that a host is, an IPv6 one with or without its brackets.
+pub fn host_address(host: &str) -> Option<IpAddr> {
     host.trim_matches(['[', ']']).parse().ok()
 }
 

@@ -35,6 +35,7 @@ use tokio::time::timeout;
 pub use auth::{COOKIE_FILE, Cookie};
 pub use endpoint::Endpoint;
 pub use faucet::Faucet;
+pub use guard::host_address;
 pub use limits::{MAX_CONNECTIONS, MAX_MINING_THREADS, max_reply_bytes, max_request_bytes};
 pub use server::RpcServer;
 
