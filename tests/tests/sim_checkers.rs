@@ -47,7 +47,7 @@ fn assert_found(outcome: &Outcome, checker: &str) {
 fn without_a_defect_nothing_is_found() {
     let outcome = world().run(None);
     assert_eq!(outcome.violation, None);
-    assert!(outcome.counts.height > 10 && outcome.counts.confirmed > 10, "{:?}", outcome.counts);
+    assert!(outcome.counts.height > 10 && outcome.counts.confirmed() > 10, "{:?}", outcome.counts);
 }
 
 #[test]

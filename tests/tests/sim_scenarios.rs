@@ -214,7 +214,7 @@ fn a_network_that_was_split_for_200_blocks_agrees_and_loses_no_payment() {
     println!("split at {fork}, sides at {a} and {b}: {:?}", counts.counts);
     assert_eq!(counts.violation, None);
     assert!(counts.counts.deepest >= 200, "{:?}", counts.counts);
-    assert!(counts.counts.confirmed > 500, "{:?}", counts.counts);
+    assert!(counts.counts.confirmed() > 500, "{:?}", counts.counts);
 }
 
 /// Six hosts on a chain of ten blocks, and one more block that they do not have.

@@ -42,7 +42,7 @@ fn spreading() -> Plot {
         file: "propagation",
         title: "How long a block of 1 MB takes to reach the nodes of a network",
         x: Axis::new("nodes", Scale::Log, &[10.0, 30.0, 100.0, 300.0, 1000.0]),
-        y: Axis::new("seconds", Scale::Log, &[0.5, 1.0, 2.0, 5.0]),
+        y: Axis::new("seconds", Scale::Log, &[0.5, 1.0, 2.0, 5.0, 10.0]),
         series: vec![
             Series::new("half of them", Style::Line, of(compact, |found| found.p50)),
             Series::new("90 %", Style::Line, of(compact, |found| found.p90)),

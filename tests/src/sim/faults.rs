@@ -137,21 +137,24 @@ pub fn schedule(setup: &Setup, random: &Random) -> Vec<(u64, Fault)> {
     faults
 }
 
-/// What ends everything with the run's duration: whatever may have happened.
-pub fn closing(setup: &Setup, random: &Random) -> Vec<(u64, Fault)> {
+/// What ends everything with the run's duration, after these faults.
+pub fn closing(setup: &Setup, faults: &[(u64, Fault)], random: &Random) -> Vec<(u64, Fault)> {
     let (mut random, end) = (random.part("closing", 0), setup.duration);
-    let (faults_on, scripted) = (setup.faults, setup.schedule.is_some());
+    let any = |is: fn(&Fault) -> bool| faults.iter().any(|(_, fault)| is(fault));
+    let lossy = any(|fault| matches!(fault, Fault::Loss(..)));
+    let slowed = any(|fault| matches!(fault, Fault::Rate(..)));
+    let skewed = any(|fault| matches!(fault, Fault::Skew(..)));
     let mut faults = vec![(end, Fault::Reform)];
     faults.push((end, Fault::Heal));
     for who in 0..setup.hosts {
         faults.push((end, Fault::Start(who)));
-        if faults_on.loss || scripted {
+        if lossy {
             faults.push((end, Fault::Loss(who, 0)));
         }
-        if faults_on.slow || scripted {
+        if slowed {
             faults.push((end, Fault::Rate(who, 2_500_000)));
         }
-        if faults_on.skew || scripted {
+        if skewed {
             faults.push((end, Fault::Skew(who, random.below(2_000) as i64 - 1_000)));
         }
     }

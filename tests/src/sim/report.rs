@@ -30,16 +30,9 @@ pub struct Counts {
     pub deepest: u64,
     /// Payments that a host took.
     pub payments: u64,
-    /// Of those, on the chain at the end.
-    pub confirmed: u64,
-    /// Of those, still waiting.
-    pub waiting: u64,
-    /// Of those, made impossible by others of the same account, on purpose.
-    pub superseded: u64,
-    /// Of those, made impossible by others of the same account, because a host that was behind named a nonce that was taken.
-    pub overtaken: u64,
-    /// Of those, gone with the power of the one host that had them, or waiting for one that is.
-    pub perished: u64,
+    /// What became of those; nothing of a run that ended before all agreed for good.
+    #[serde(flatten)]
+    pub fates: Option<Fates>,
     /// Blocks that hosts found invalid when they met the state.
     pub invalidated: u64,
     /// Bans of adversaries.
@@ -58,12 +51,34 @@ pub struct Counts {
     pub penalties: u64,
     /// The most memory that one peer held at one host, in bytes.
     pub peer_bytes: u64,
-    /// The longest time, in virtual milliseconds, from the end of faults to agreement.
-    pub agreed_after_ms: u64,
+    /// The time from the end of faults to agreement, in virtual milliseconds, if all agreed.
+    pub agreed_after_ms: Option<u64>,
     /// What adversaries did, by the fault that names them: blocks that hostile peers worked for, blocks kept back, bodies and
     /// transactions not given, blocks made twice, old blocks told of as new, blocks misdated, minutes not mined, connections of
     /// sybils to their victim, chains of cheap headers, and spam payments.
     pub deeds: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    /// Payments on the chain at the end, of a run that was whole.
+    pub fn confirmed(&self) -> u64 {
+        self.fates.map_or(0, |fates| fates.confirmed)
+    }
+}
+
+/// What became of the payments that hosts took.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Fates {
+    /// On the chain at the end.
+    pub confirmed: u64,
+    /// Still waiting.
+    pub waiting: u64,
+    /// Made impossible by others of the same account, on purpose.
+    pub superseded: u64,
+    /// Made impossible by others of the same account, because a host that was behind named a nonce that was taken.
+    pub overtaken: u64,
+    /// Gone with the power of the one host that had them, or waiting for one that is.
+    pub perished: u64,
 }
 
 /// How a run ended.

@@ -3,7 +3,7 @@
 use drystone_core::hash::Txid;
 
 use super::host::{Host, Node};
-use super::report::Outcome;
+use super::report::{Fates, Outcome};
 use super::setup::Setup;
 use super::workload::Fate;
 use super::world::World;
@@ -106,9 +106,9 @@ impl World {
     pub fn settle(&mut self, until: Option<u64>) {
         let end = self.setup.duration.max(self.now);
         let Some(agreed) = self.agreement(end + CALM, end + self.setup.liveness(), until) else { return };
-        self.counts.agreed_after_ms = (agreed - end) / MS;
+        self.counts.agreed_after_ms = Some((agreed - end) / MS);
         let drained = agreed + self.setup.drain();
-        self.agreement(drained, drained + self.setup.liveness(), until);
+        self.settled = self.agreement(drained, drained + self.setup.liveness(), until).is_some();
     }
 
     /// Runs on until all hosts agree at some second after `from`, and says when; by `bound` they must.
@@ -144,11 +144,11 @@ impl World {
                 self.check_state(number);
             }
         }
-        let drained = self.setup.duration + CALM + self.setup.drain();
-        if self.checkers.violation.is_none() && self.now >= drained && self.agree() {
+        if self.checkers.violation.is_none() && self.settled {
             self.account_for_payments();
             self.look_for_bans();
         }
+        self.counts.payments = self.workload.payments.values().filter(|payment| payment.taken.is_some()).count() as u64;
         for number in 0..self.hosts.len() {
             self.count_deeds(number);
         }
@@ -168,18 +168,17 @@ impl World {
 
     /// *payments:* what became of each payment that a host took; one that is lost, stuck or overtaken may be a violation.
     fn account_for_payments(&mut self) {
-        let (fates, mut overtaken) = (self.fates(), None);
-        self.counts.payments = fates.len() as u64;
-        for (txid, fate) in fates {
+        let (mut counts, mut overtaken) = (Fates::default(), None);
+        for (txid, fate) in self.fates() {
             match fate {
-                Fate::Confirmed => self.counts.confirmed += 1,
-                Fate::Waiting => self.counts.waiting += 1,
-                Fate::Impossible => self.counts.superseded += 1,
+                Fate::Confirmed => counts.confirmed += 1,
+                Fate::Waiting => counts.waiting += 1,
+                Fate::Impossible => counts.superseded += 1,
                 Fate::Overtaken => {
-                    self.counts.overtaken += 1;
+                    counts.overtaken += 1;
                     overtaken = overtaken.or(Some(txid));
                 }
-                Fate::Perished => self.counts.perished += 1,
+                Fate::Perished => counts.perished += 1,
                 Fate::Lost | Fate::Stuck => {
                     let payment = &self.workload.payments[&txid];
                     let place = if fate == Fate::Lost { "nowhere" } else { "payable and in no block" };
@@ -189,6 +188,7 @@ impl World {
                 }
             }
         }
+        self.counts.fates = Some(counts);
         self.nobody_overtaken(overtaken);
     }
 

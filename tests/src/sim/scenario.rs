@@ -16,6 +16,7 @@
 //! of the faults only those are left that are adversaries.
 
 use std::fmt::{self, Write};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::faults::{Fault, schedule};
@@ -24,10 +25,12 @@ use super::setup::{Faults, Setup};
 use super::{MINUTE, MS, SECOND};
 use crate::random::Random;
 
-/// The most hosts that have addresses of their own.
-const MAX_HOSTS: usize = 10_000;
 /// Above every number of a scenario that means something: in milliseconds, thirty years.
 const MAX_NUMBER: u64 = 1_000_000_000_000;
+/// Bytes a second of an access: with less than what is drawn at the least, messages still stand in line when all faults are over.
+const RATES: RangeInclusive<u64> = 10_000..=1_000_000_000;
+/// So much of a line that is wrong is shown.
+const SHOWN: usize = 80;
 
 impl Setup {
     /// The same run with its schedule written out.
@@ -51,54 +54,67 @@ impl FromStr for Setup {
 
     fn from_str(text: &str) -> Result<Setup, String> {
         let mut setup = Setup::new(0x5eed, 20, 60 * MINUTE, Faults::NONE);
-        let mut events: Vec<(u64, Fault)> = Vec::new();
-        for (number, line) in text.lines().enumerate() {
+        let mut events: Vec<(usize, u64, Fault)> = Vec::new();
+        let mut given: Vec<&str> = Vec::new();
+        for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
             let line = line.split('#').next().unwrap_or_default().trim();
-            let bad = |what: &str| format!("line {}: {what}: {line:?}", number + 1);
-            let Some((name, value)) = line.split_once(' ') else {
-                if line.is_empty() {
-                    continue;
-                }
-                return Err(bad("a name and a value are missing"));
-            };
-            let whole =
-                || value.trim().parse::<u64>().ok().filter(|n| *n < MAX_NUMBER).ok_or_else(|| bad("not a number"));
+            if line.is_empty() {
+                continue;
+            }
+            let bad = |what: &str| format!("line {number}: {what}: {:?}", line.chars().take(SHOWN).collect::<String>());
+            let pair = line.split_once(char::is_whitespace).map(|(name, value)| (name, value.trim()));
+            let (name, value) = pair.ok_or_else(|| bad("a name and a value are missing"))?;
+            if given.contains(&name) {
+                return Err(bad("given twice"));
+            }
+            if name != "at" {
+                given.push(name);
+            }
+            let whole = || value.parse::<u64>().ok().filter(|n| *n < MAX_NUMBER).ok_or_else(|| bad("not a number"));
             match name {
-                "seed" => setup.seed = u64::from_str_radix(value, 16).map_err(|_| bad("not a hex number"))?,
+                "seed" => setup.seed = seed(value).map_err(|what| bad(&what))?,
                 "nodes" => {
                     setup.hosts = whole()? as usize;
                     setup.miners = setup.hosts.div_ceil(2);
                 }
-                "minutes" => setup.duration = whole()? * MINUTE,
-                "faults" => setup.faults = value.parse()?,
+                "minutes" => setup.duration = whole()?.saturating_mul(MINUTE),
+                "faults" => setup.faults = value.parse().map_err(|what: String| bad(&what))?,
                 "payments" => setup.payment_every = whole()? * SECOND,
                 "at" => {
-                    let (at, fault) = value.split_once(' ').ok_or_else(|| bad("a time and a fault are missing"))?;
+                    let pair = value.split_once(char::is_whitespace);
+                    let (at, fault) = pair.ok_or_else(|| bad("a time and a fault are missing"))?;
                     let at = at.parse::<u64>().ok().filter(|at| *at < MAX_NUMBER);
                     let at = at.ok_or_else(|| bad("not a time in milliseconds"))?;
-                    events.push((at * MS, fault.parse().map_err(|what: String| bad(&what))?));
+                    events.push((number, at * MS, fault.parse().map_err(|what: String| bad(&what))?));
                 }
                 _ => return Err(bad("not one of seed, nodes, minutes, faults, payments, at")),
             }
         }
-        if !(2..=MAX_HOSTS).contains(&setup.hosts) || setup.duration == 0 {
-            return Err(format!("a network has 2 to {MAX_HOSTS} nodes and at least 1 minute"));
+        if given.is_empty() && events.is_empty() {
+            return Err("there is nothing in it".into());
         }
-        if let Some((at, fault)) = events.iter().find(|(at, _)| *at > setup.duration) {
-            return Err(format!(
-                "after {} minutes all faults are over: at {} {fault}",
-                setup.duration / MINUTE,
-                at / MS
-            ));
+        setup.check()?;
+        if let Some((number, at, fault)) = events.iter().find(|(_, at, _)| *at > setup.duration) {
+            let minutes = setup.duration / MINUTE;
+            return Err(format!("line {number}: after {minutes} minutes all faults are over: at {} {fault}", at / MS));
         }
-        if let Some((_, fault)) = events.iter().find(|(_, fault)| fault.hosts().iter().any(|host| *host >= setup.hosts))
-        {
-            return Err(format!("there are {} nodes, numbered from 0: {fault}", setup.hosts));
+        let unknown = |fault: &Fault| fault.hosts().iter().any(|host| *host >= setup.hosts);
+        if let Some((number, _, fault)) = events.iter().find(|(_, _, fault)| unknown(fault)) {
+            return Err(format!("line {number}: there are {} nodes, numbered from 0: {fault}", setup.hosts));
         }
-        events.sort_by_key(|(at, _)| *at);
+        events.sort_by_key(|(_, at, _)| *at);
+        let events: Vec<(u64, Fault)> = events.into_iter().map(|(_, at, fault)| (at, fault)).collect();
         setup.schedule = (!events.is_empty()).then_some(events);
         Ok(setup)
     }
+}
+
+/// Reads a seed: up to 16 hex digits, with or without 0x before them.
+pub fn seed(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let plain = digits.chars().all(|digit| digit.is_ascii_hexdigit());
+    let number = u64::from_str_radix(digits, 16).ok().filter(|_| plain);
+    number.ok_or_else(|| "a seed is up to 16 hex digits".into())
 }
 
 impl fmt::Display for Fault {
@@ -130,6 +146,10 @@ impl FromStr for Fault {
         let words: Vec<&str> = text.split_whitespace().collect();
         let host = |text: &str| text.parse::<usize>().map_err(|_| bad());
         let hosts = |text: &str| text.split(',').map(host).collect::<Result<Vec<_>, _>>();
+        let within = |text: &str, range: RangeInclusive<u64>| {
+            let number = text.parse().ok().filter(|number| range.contains(number));
+            number.ok_or_else(|| format!("{text:?} is not from {} to {}", range.start(), range.end()))
+        };
         Ok(match words[..] {
             ["crash", who] => Fault::Crash(host(who)?),
             ["stop", who] => Fault::Stop(host(who)?),
@@ -138,14 +158,12 @@ impl FromStr for Fault {
             ["mute", side] => Fault::Mute(hosts(side)?),
             ["heal"] => Fault::Heal,
             ["reform"] => Fault::Reform,
-            ["loss", who, loss] => {
-                Fault::Loss(host(who)?, loss.parse().ok().filter(|loss| *loss <= 10_000).ok_or_else(bad)?)
-            }
+            ["loss", who, loss] => Fault::Loss(host(who)?, within(loss, 0..=10_000)?),
             ["skew", who, skew] => {
                 let skew = skew.parse::<i64>().ok().filter(|skew| skew.unsigned_abs() < MAX_NUMBER);
                 Fault::Skew(host(who)?, skew.ok_or_else(bad)?)
             }
-            ["rate", who, rate] => Fault::Rate(host(who)?, rate.parse().ok().filter(|rate| *rate > 0).ok_or_else(bad)?),
+            ["rate", who, rate] => Fault::Rate(host(who)?, within(rate, RATES)?),
             _ => return Err(bad()),
         })
     }
@@ -239,15 +257,30 @@ mod tests {
         assert_eq!(read.to_string(), text);
         assert_eq!(read.schedule, setup.schedule);
         let faults =
-            ["split 0,1", "mute 2", "heal", "reform", "loss 1 5", "skew 0 -7", "rate 3 9", "stop 1", "start 1"];
+            ["split 0,1", "mute 2", "heal", "reform", "loss 1 5", "skew 0 -7", "rate 3 90000", "stop 1", "start 1"];
         for fault in faults {
             assert_eq!(fault.parse::<Fault>().unwrap().to_string(), fault);
         }
+        let spaced: Setup = "\u{feff}seed  0x5\r\n\nnodes\t7 # some\r\nat  5   crash  6".parse().unwrap();
+        assert_eq!(spaced.to_string(), "seed 5\nnodes 7\nminutes 60\nfaults none\npayments 30\nat 5 crash 6\n");
         for bad in [
+            "",
+            "# nothing",
             "seed",
             "seed xyz",
+            "seed +5",
+            "seed 0x0x5",
+            "seed 10000000000000000",
+            "seed 5\nseed 6",
             "nodes 1",
+            "nodes 10001",
             "minutes 0",
+            "minutes 999999999999",
+            "nodes 10000\nminutes 6060",
+            "at 1 rate 0 9999",
+            "at 1 rate 0 1000000001",
+            "at 1 loss 0 10001",
+            "at 3600001 heal",
             "at 5",
             "at 5 burn 3",
             "nodes 3\nat 5 crash 3",
@@ -260,9 +293,11 @@ mod tests {
 
     #[test]
     fn a_written_out_run_is_the_same_run() {
-        let setup = Setup::new(0xabc, 5, 20 * MINUTE, Faults::ALL);
-        let (drawn, spelt) = (World::new(setup.clone()).run(None), World::new(setup.spelt_out()).run(None));
-        assert_eq!(drawn.trace, spelt.trace);
+        for faults in ["all", "none", "crash", "loss", "slow", "skew"] {
+            let setup = Setup::new(0xabc, 5, 20 * MINUTE, faults.parse().unwrap());
+            let written: Setup = setup.clone().spelt_out().to_string().parse().unwrap();
+            assert_eq!(World::new(setup).run(None).trace, World::new(written).run(None).trace, "{faults}");
+        }
     }
 
     /// Whoever starts for the second time is said to have lost work: two hosts, one crash.

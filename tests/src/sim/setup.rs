@@ -22,6 +22,12 @@ pub const SPAMMER: u8 = 200;
 pub const WITHHOLDER: u8 = 201;
 /// What genesis gives each of them, in chips.
 pub const ENDOWMENT: u64 = 1_000_000_000_000;
+/// The most hosts of a network: each has a network group of its own.
+pub const MAX_HOSTS: usize = 10_000;
+/// The most hours of faults, a year.
+pub const MAX_HOURS: u64 = 366 * 24;
+/// The most hours of all hosts together: every fault is drawn before a run begins.
+const MAX_HOST_HOURS: u64 = 1_000_000;
 
 /// Defines [`Faults`] with the names of its fields.
 macro_rules! faults {
@@ -209,6 +215,23 @@ impl Setup {
             ties_by_lot: false,
             relays_payments,
         }
+    }
+
+    /// Says what is wrong with a run that is too large, or nothing.
+    pub fn check(&self) -> Result<(), String> {
+        let (hosts, hours) = (self.hosts as u64, self.duration.div_ceil(60 * MINUTE));
+        if !(2..=MAX_HOSTS).contains(&self.hosts) {
+            return Err(format!("a network has 2 to {MAX_HOSTS} nodes"));
+        }
+        if !(1..=MAX_HOURS).contains(&hours) {
+            return Err("faults last a minute to a year".into());
+        }
+        if hosts * hours > MAX_HOST_HOURS {
+            return Err(format!(
+                "{hosts} nodes for {hours} hours are more than {MAX_HOST_HOURS} hours of all nodes together"
+            ));
+        }
+        Ok(())
     }
 
     /// How long everything may take to agree once faults have stopped: connections are dialled anew within seconds, statuses

@@ -156,6 +156,8 @@ pub struct World {
     pub(super) split: bool,
     /// When a fault last divided or healed the network, or hit the host that is eclipsed.
     pub(super) disturbed_at: u64,
+    /// Whether all agreed when every payment had had its time.
+    pub(super) settled: bool,
     /// The honest miners' parts of the hash rate that were on, added up once a minute.
     pub(super) promised_hashes: u64,
     /// One-way latencies in microseconds between hosts, the lower number first, where they are not their regions'.
@@ -194,6 +196,7 @@ impl World {
             eclipsed: None,
             split: false,
             disturbed_at: 0,
+            settled: false,
             promised_hashes: 0,
             latencies: BTreeMap::new(),
             found: None,
@@ -219,8 +222,9 @@ impl World {
             world.add_host(share, access);
         }
         world.add_adversaries(&mut access, &random);
-        let drawn = super::faults::schedule(&world.setup, &random);
-        for (at, fault) in drawn.into_iter().chain(super::faults::closing(&world.setup, &random)) {
+        let faults = super::faults::schedule(&world.setup, &random);
+        let closing = super::faults::closing(&world.setup, &faults, &random);
+        for (at, fault) in faults.into_iter().chain(closing) {
             world.at(at, Event::Fault(fault));
         }
         if world.setup.payment_every > 0 {
