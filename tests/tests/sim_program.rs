@@ -1,8 +1,11 @@
 //! The simulator's program: what it refuses at once, what it writes, and what it does where nobody reads it.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use drystone_tests::program::{Ended, program, run};
 use serde_json::Value;
@@ -25,7 +28,7 @@ fn what_cannot_end_well_is_refused_before_it_begins() {
         (&["--shrink", "taken", "--seed", "4", "--seeds", "3"], "taken.6 is there already"),
         (&["--nodes", "1000", "--hours", "1001"], "1000 nodes for 1001 hours are more"),
         (&["--scenario", "empty.txt"], "there is nothing in it"),
-        (&["--scenario", "far.txt"], "line 2: there are 3 nodes"),
+        (&["--scenario", "far.txt"], "line 2: there are 3 nodes, numbered from 0, and no 3"),
         (&["--scenario", "/dev/zero"], "it is longer than"),
         (&["--scenario", "."], "cannot use the scenario ."),
         (&["--seed", "ffffffffffffffff", "--seeds", "2"], "not so many seeds"),
@@ -83,9 +86,17 @@ fn what_fails_is_shrunk_into_a_new_file_that_fails_alike() {
 fn a_reader_that_leaves_ends_it_without_a_panic() {
     let home = tempdir().unwrap();
     let mut command = program("drystone-sim", home.path());
-    command.args(["run", "--nodes", "2", "--hours", "1", "--faults", "none", "--seeds", "50"]);
+    command.args(["run", "--nodes", "2", "--hours", "1", "--faults", "none", "--seeds", "1000000"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(1), ""));
+    let deadline = Instant::now() + Duration::from_secs(100);
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        sleep(Duration::from_millis(10));
+    }
+    // Fails where it has ended, as it should have.
+    let _ = child.kill();
+    let ended = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut said).unwrap();
+    assert_eq!((ended.code(), said.as_str()), (Some(1), ""));
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::time::Instant;
 
 use clap::Parser;
@@ -43,7 +43,7 @@ fn draw(arguments: &Arguments) -> Result<(), (PathBuf, io::Error)> {
     let out = &arguments.out;
     fs::create_dir_all(out).map_err(at(out))?;
     // What could not be written at the end would be lost, so it is tried first; and a figure is never half there.
-    let draft = out.join(".drystone-results.tmp");
+    let draft = out.join(format!(".drystone-results.{}.tmp", process::id()));
     fs::write(&draft, "").and_then(|()| fs::remove_file(&draft)).map_err(at(out))?;
     let named = |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|wanted| wanted == name);
     for (name, plots) in RESULTS.into_iter().filter(|(name, _)| named(name)) {
@@ -51,7 +51,8 @@ fn draw(arguments: &Arguments) -> Result<(), (PathBuf, io::Error)> {
         for plot in plots() {
             let file = out.join(plot.file);
             for (file, text) in [(file.with_extension("tsv"), plot.table()), (file.with_extension("svg"), plot.svg())] {
-                fs::write(&draft, text).and_then(|()| fs::rename(&draft, &file)).map_err(at(&file))?;
+                let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &file));
+                written.inspect_err(|_| fs::remove_file(&draft).unwrap_or_default()).map_err(at(&file))?;
                 say(&file.display());
             }
         }

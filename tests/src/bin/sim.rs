@@ -19,8 +19,8 @@ use drystone_tests::sim::scenario::{self, explained, shrink};
 use drystone_tests::sim::setup::{MAX_HOSTS, MAX_HOURS};
 use drystone_tests::sim::{Faults, MINUTE, MS, Outcome, Setup, World};
 
-/// The longest scenario file that is read, in bytes.
-const LONGEST_FILE: u64 = 64 << 20;
+/// The longest scenario file that is read, in bytes: some hundred thousand events.
+const LONGEST_FILE: u64 = 4 << 20;
 /// More seeds than anybody runs at once.
 const MANY: u64 = 100_000;
 
@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a network; the exit code is 0 only if everything held that must hold.
+    /// Run a network; the exit code is 0 only if everything held that was looked at.
     Run(Run),
     /// Say what to expect of a network of one's own: how long blocks take, how many come to nothing, how many confirmations are
     /// enough.
@@ -85,7 +85,7 @@ enum Accounts {
 
 #[derive(Args, Clone)]
 struct Run {
-    /// How many nodes.
+    /// How many nodes; a thousand take some 2 GB of memory.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=MAX_HOSTS as i64))]
     nodes: u16,
     /// For how many virtual hours faults happen; the liveness phase follows.
@@ -206,8 +206,8 @@ fn run_all(run: &Run) -> ExitCode {
     if read && run.seeds > 1 && !run.json {
         read = print(&format!("{} seeds, {failed} with a violation\n", run.seeds));
     }
-    if let Some(path) = run.shrink.as_deref().filter(|_| failed == 0 && read) {
-        tell(&format!("nothing failed, so {} was not written\n", path.display()));
+    if run.shrink.is_some() && failed == 0 && read {
+        tell("nothing failed, so nothing was shrunk\n");
     }
     if failed == 0 && read { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -366,10 +366,11 @@ fn line(outcome: &Outcome, wall: Duration) -> String {
 
 /// How soon all agreed.
 fn agreement(outcome: &Outcome) -> String {
-    match (outcome.counts.agreed_after_ms, &outcome.violation) {
-        (Some(ms), _) => format!("{:.1} s after the last fault", ms as f64 / 1e3),
-        (None, Some(_)) => "none".into(),
-        (None, None) => "not looked for".into(),
+    let missed = outcome.violation.as_ref().is_some_and(|violation| violation.checker == "liveness");
+    match outcome.counts.agreed_after_ms {
+        Some(ms) => format!("{:.1} s after the last fault", ms as f64 / 1e3),
+        None if missed => "none".into(),
+        None => "not looked for".into(),
     }
 }
 

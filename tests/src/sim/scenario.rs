@@ -28,8 +28,10 @@ use crate::random::Random;
 /// Above every number of a scenario that means something: in milliseconds, thirty years.
 const MAX_NUMBER: u64 = 1_000_000_000_000;
 /// Bytes a second of an access: with less than what is drawn at the least, messages still stand in line when all faults are over.
-const RATES: RangeInclusive<u64> = 10_000..=1_000_000_000;
-/// So much of a line that is wrong is shown.
+const RATES: RangeInclusive<i64> = 10_000..=1_000_000_000;
+/// Milliseconds by which a clock may be wrong, as much as is drawn at the most: the blocks of one that is years ahead are never true.
+const MAX_SKEW: i64 = 1_200_000;
+/// So many characters of what is wrong are shown.
 const SHOWN: usize = 80;
 
 impl Setup {
@@ -61,7 +63,7 @@ impl FromStr for Setup {
             if line.is_empty() {
                 continue;
             }
-            let bad = |what: &str| format!("line {number}: {what}: {:?}", line.chars().take(SHOWN).collect::<String>());
+            let bad = |what: &str| format!("line {number}: {}: {:?}", start(what), start(line));
             let pair = line.split_once(char::is_whitespace).map(|(name, value)| (name, value.trim()));
             let (name, value) = pair.ok_or_else(|| bad("a name and a value are missing"))?;
             if given.contains(&name) {
@@ -94,19 +96,24 @@ impl FromStr for Setup {
             return Err("there is nothing in it".into());
         }
         setup.check()?;
-        if let Some((number, at, fault)) = events.iter().find(|(_, at, _)| *at > setup.duration) {
+        if let Some((number, at, _)) = events.iter().find(|(_, at, _)| *at > setup.duration) {
             let minutes = setup.duration / MINUTE;
-            return Err(format!("line {number}: after {minutes} minutes all faults are over: at {} {fault}", at / MS));
+            return Err(format!("line {number}: {} ms is after the {minutes} minutes of faults", at / MS));
         }
-        let unknown = |fault: &Fault| fault.hosts().iter().any(|host| *host >= setup.hosts);
-        if let Some((number, _, fault)) = events.iter().find(|(_, _, fault)| unknown(fault)) {
-            return Err(format!("line {number}: there are {} nodes, numbered from 0: {fault}", setup.hosts));
+        let unknown = |fault: &Fault| fault.hosts().iter().copied().find(|host| *host >= setup.hosts);
+        if let Some((number, host)) = events.iter().find_map(|(number, _, fault)| Some((number, unknown(fault)?))) {
+            return Err(format!("line {number}: there are {} nodes, numbered from 0, and no {host}", setup.hosts));
         }
         events.sort_by_key(|(_, at, _)| *at);
         let events: Vec<(u64, Fault)> = events.into_iter().map(|(_, at, fault)| (at, fault)).collect();
         setup.schedule = (!events.is_empty()).then_some(events);
         Ok(setup)
     }
+}
+
+/// The first characters of a text.
+fn start(text: &str) -> &str {
+    text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end])
 }
 
 /// Reads a seed: up to 16 hex digits, with or without 0x before them.
@@ -146,9 +153,9 @@ impl FromStr for Fault {
         let words: Vec<&str> = text.split_whitespace().collect();
         let host = |text: &str| text.parse::<usize>().map_err(|_| bad());
         let hosts = |text: &str| text.split(',').map(host).collect::<Result<Vec<_>, _>>();
-        let within = |text: &str, range: RangeInclusive<u64>| {
+        let within = |text: &str, range: RangeInclusive<i64>| {
             let number = text.parse().ok().filter(|number| range.contains(number));
-            number.ok_or_else(|| format!("{text:?} is not from {} to {}", range.start(), range.end()))
+            number.ok_or_else(|| format!("the last number is not from {} to {}", range.start(), range.end()))
         };
         Ok(match words[..] {
             ["crash", who] => Fault::Crash(host(who)?),
@@ -158,12 +165,9 @@ impl FromStr for Fault {
             ["mute", side] => Fault::Mute(hosts(side)?),
             ["heal"] => Fault::Heal,
             ["reform"] => Fault::Reform,
-            ["loss", who, loss] => Fault::Loss(host(who)?, within(loss, 0..=10_000)?),
-            ["skew", who, skew] => {
-                let skew = skew.parse::<i64>().ok().filter(|skew| skew.unsigned_abs() < MAX_NUMBER);
-                Fault::Skew(host(who)?, skew.ok_or_else(bad)?)
-            }
-            ["rate", who, rate] => Fault::Rate(host(who)?, within(rate, RATES)?),
+            ["loss", who, loss] => Fault::Loss(host(who)?, within(loss, 0..=10_000)?.unsigned_abs()),
+            ["skew", who, skew] => Fault::Skew(host(who)?, within(skew, -MAX_SKEW..=MAX_SKEW)?),
+            ["rate", who, rate] => Fault::Rate(host(who)?, within(rate, RATES)?.unsigned_abs()),
             _ => return Err(bad()),
         })
     }
@@ -280,6 +284,8 @@ mod tests {
             "at 1 rate 0 9999",
             "at 1 rate 0 1000000001",
             "at 1 loss 0 10001",
+            "at 1 loss 0 -1",
+            "at 1 skew 0 -1200001",
             "at 3600001 heal",
             "at 5",
             "at 5 burn 3",
@@ -288,6 +294,10 @@ mod tests {
             "faults fire",
         ] {
             assert!(bad.parse::<Setup>().is_err(), "{bad}");
+        }
+        for long in ["faults x", "at 1 split 77", "at 1 rate 0 7", "colour 7"] {
+            let long = long.to_owned() + &",7".repeat(10_000);
+            assert!(long.parse::<Setup>().is_err_and(|error| error.len() < 400), "{long:.20}");
         }
     }
 
