@@ -15,7 +15,7 @@ use drystone_tests::results::RESULTS;
 #[derive(Parser)]
 #[command(name = "drystone-results", version)]
 struct Arguments {
-    /// Which of them; all, which takes some 40 minutes, where none is named
+    /// Which of them; all, which takes more than half an hour, where none is named
     #[arg(value_parser = PossibleValuesParser::new(RESULTS.map(|(name, _)| name)))]
     names: Vec<String>,
     /// Where the figures go

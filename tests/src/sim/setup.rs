@@ -23,9 +23,9 @@ pub const WITHHOLDER: u8 = 201;
 /// What genesis gives each of them, in chips.
 pub const ENDOWMENT: u64 = 1_000_000_000_000;
 /// The most hosts of a network: each has a network group of its own.
-pub const MAX_HOSTS: usize = 10_000;
+const MAX_HOSTS: usize = 10_000;
 /// The most hours of faults, a year.
-pub const MAX_HOURS: u64 = 366 * 24;
+const MAX_HOURS: u64 = 366 * 24;
 /// The most hours of all hosts together: every fault is drawn before a run begins.
 const MAX_HOST_HOURS: u64 = 1_000_000;
 
